@@ -1,0 +1,338 @@
+"""The only door through which a pass edits a graph.
+
+It counts edits (so that ``modified`` is honest), gives new values unique names, puts new nodes into the
+scope of the nodes they replace, and keeps the public names and types of the model's inputs and outputs.
+
+    y = rw.op("Conv", [x, rw.const(w, "w"), rw.const(b, "b")], conv.attributes)
+    rw.replace([conv, bn], y)            # y takes the place of bn's output, name and type included
+
+New nodes and constants wait until an edit says where they belong; a pass that gives up halfway simply
+returns, and what it had prepared is dropped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.numeric import Array
+from onnxq.graph.scopes import scopes, subgraphs
+
+__all__ = ["AttributeValue", "Rewriter", "Skip", "describe"]
+
+AttributeValue = ir.Attr | int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array | None
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A place where a pass did nothing, and why."""
+
+    node: str
+    reason: str
+
+
+def describe(node: ir.Node) -> str:
+    """How messages name a node: ``Conv 'features.0' (output 'x12')``."""
+    output = next((value.name for value in node.outputs if value.name), "")
+    name = f" '{node.name}'" if node.name else ""
+    return f"{node.op_type}{name} (output '{output}')"
+
+
+class Rewriter:
+    """Edits one model in place; ``edits`` counts, ``skips`` remembers why something was left alone."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+        self.edits = 0
+        self.skips: list[Skip] = []
+        self._taken: set[str] | None = None
+        self._function_bodies: set[ir.Graph] | None = None
+        self._nodes: list[ir.Node] = []
+        self._constants: list[ir.Value] = []
+
+    # --- preparing ------------------------------------------------------------------------------
+
+    def op(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, AttributeValue] | None = None,
+        *,
+        domain: str = "",
+        like: ir.Value | None = None,
+        dtype: ir.DataType | None = None,
+        shape: ir.Shape | None = None,
+        outputs: int = 1,
+        name: str | None = None,
+        output: str | None = None,
+    ) -> ir.Value:
+        """Prepare a node and return its first output (the others: ``value.producer().outputs``).
+
+        ``like`` gives the output the dtype and shape of another value, ``dtype`` and ``shape`` say them
+        outright. ``name`` names the node, ``output`` its first output; both are made unique.
+        """
+        given = {k: v for k, v in (attributes or {}).items() if v is not None}
+        node = ir.Node(domain, op_type, inputs, _attributes(given), num_outputs=outputs, name=name)
+        value = node.outputs[0]
+        kind = dtype or (like.dtype if like is not None else None)
+        value.type = ir.TensorType(kind) if kind is not None else None
+        if shape is None and like is not None and like.shape is not None:
+            shape = like.shape.copy()
+        value.shape = shape
+        value.name = self.unique(output) if output else None
+        self._nodes.append(node)
+        return value
+
+    def const(self, array: Array, name: str) -> ir.Value:
+        """Prepare a constant: an initializer, or a Constant node where a function cannot hold one."""
+        name = self.unique(name)
+        array = np.asarray(array)
+        tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
+        kind, shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
+        value = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
+        self._constants.append(value)
+        return value
+
+    def unique(self, name: str) -> str:
+        """``name``, or ``name_1``, ``name_2`` … if a node or value of any scope already has it."""
+        if self._taken is None:
+            self._taken = _all_names(self.model)
+        candidate, i = name, 0
+        while candidate in self._taken:
+            i += 1
+            candidate = f"{name}_{i}"
+        self._taken.add(candidate)
+        return candidate
+
+    def discard(self) -> None:
+        """Drop what was prepared and not used."""
+        self._nodes.clear()
+        self._constants.clear()
+
+    # --- editing --------------------------------------------------------------------------------
+
+    def replace(self, old: ir.Node | Sequence[ir.Node], *new: ir.Value) -> None:
+        """Put the prepared nodes before the last of ``old`` and let ``new`` take over its outputs.
+
+        Nodes of ``old`` that nobody reads any more are removed, and with them their private constants.
+        """
+        nodes = [old] if isinstance(old, ir.Node) else list(old)
+        root = nodes[-1]
+        fresh = {value for node in self._flush(root) for value in node.outputs}
+        for was, now in zip(root.outputs, new, strict=True):
+            _take_over(was, now, named=now in fresh or was.is_graph_output())
+        self._remove_unread(reversed(nodes))
+        self.edits += 1
+
+    def bypass(self, node: ir.Node, value: ir.Value) -> bool:
+        """Let the readers of a node's first output read ``value`` and remove the node; no other may be read.
+
+        Returns False (and keeps the node, with a skip) where the output's public name cannot move to
+        ``value``: it is a graph input, an initializer, an output already, or belongs to another scope.
+        """
+        output = node.outputs[0]
+        if output.is_graph_output():
+            maker = value.producer()
+            if maker is None or maker.graph is not node.graph or value.is_graph_output() or self._nodes:
+                self.skip(node, f"'{output.name}' is an output of the model and '{value.name}' cannot be")
+                return False
+        self.replace(node, value, *node.outputs[1:])
+        return True
+
+    def interpose(self, value: ir.Value, new: ir.Value, readers: Iterable[ir.Node] | None = None) -> None:
+        """Put the prepared nodes right behind ``value`` and let its readers read ``new``.
+
+        ``readers`` limits this to some nodes. Without it an output of the model moves to ``new`` too,
+        which takes the public name; ``value`` gets a private one.
+        """
+        chosen = None if readers is None else set(readers)
+        prepared = set(self._nodes)
+        uses = [u for u in value.uses() if u.node not in prepared and (chosen is None or u.node in chosen)]
+        self._flush_behind(value)
+        for use in uses:
+            use.node.replace_input_with(use.idx, new)
+        if chosen is None and value.is_graph_output():
+            public = value.name or "output"
+            _move_output(value, new)
+            if value.is_graph_input():
+                raise ValueError(f"'{public}' is both an input and an output of the model")
+            value.name = self.unique(f"{public}_before")
+            new.name = public
+        self.edits += 1
+
+    def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
+        """Let a node read another value (or none); prepared nodes go before it."""
+        self._flush(node)
+        before = node.inputs[index] if index < len(node.inputs) else None
+        if index >= len(node.inputs):
+            node.resize_inputs(index + 1)
+        node.replace_input_with(index, value)
+        if before is not None:
+            _drop_if_unread(before)
+        self.edits += 1
+
+    def set_attribute(self, node: ir.Node, name: str, value: AttributeValue) -> None:
+        """Set one attribute, or remove it with None."""
+        if value is None:
+            node.attributes.pop(name)
+        else:
+            node.attributes.update({a.name: a for a in _attributes({name: value})})
+        self.edits += 1
+
+    def set_type(self, value: ir.Value, dtype: ir.DataType, shape: ir.Shape | None = None) -> None:
+        """Declare a value's type; for lowerings that turn the model's inputs and outputs into integers."""
+        value.type = ir.TensorType(dtype)
+        value.shape = shape if shape is not None else value.shape
+        self.edits += 1
+
+    def remove(self, *nodes: ir.Node) -> None:
+        """Remove nodes that nobody reads, and their private constants."""
+        self.edits += self._remove_unread(nodes)
+
+    def adopt(self, model: ir.Model) -> None:
+        """Go on with another model (what a whole-model tool such as onnxsim returned)."""
+        self.model = model
+        self._taken = None
+        self._function_bodies = None
+        self.edits += 1
+
+    def skip(self, where: ir.Node | str, reason: str) -> None:
+        """Remember why a place was left alone, for ``--explain``; prepared nodes are dropped."""
+        self.skips.append(Skip(where if isinstance(where, str) else describe(where), reason))
+        self.discard()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _flush(self, before: ir.Node) -> list[ir.Node]:
+        graph = _graph(before)
+        nodes = self._take(graph, next((o.name for o in before.outputs if o.name), None) or before.op_type)
+        graph.insert_before(before, nodes)
+        return nodes
+
+    def _flush_behind(self, value: ir.Value) -> None:
+        maker = value.producer()
+        if maker is not None:
+            graph = _graph(maker)
+            graph.insert_after(maker, self._take(graph, value.name or maker.op_type))
+            return
+        home = value.graph
+        if home is None:
+            raise ValueError(f"value '{value.name}' belongs to no graph")
+        nodes = self._take(home, value.name or "value")
+        if len(home):
+            home.insert_before(home[0], nodes)
+        else:
+            home.extend(nodes)
+
+    def _take(self, graph: ir.Graph | ir.Function, hint: str) -> list[ir.Node]:
+        """The prepared nodes, named; their constants are registered with ``graph``."""
+        used = {value for node in self._nodes for value in node.inputs}
+        made: list[ir.Node] = []
+        for value in self._constants:
+            if isinstance(graph, ir.Graph) and not self._in_function(graph):
+                graph.register_initializer(value)
+            elif value in used:
+                made.append(_as_constant_node(value, self._nodes))
+        made += self._nodes
+        for node in made:
+            node.name = node.name or self.unique(f"{hint}_{node.op_type}")
+            for output in node.outputs:
+                output.name = output.name or self.unique(f"{hint}_{node.op_type.lower()}")
+        self.discard()
+        return made
+
+    def _in_function(self, graph: ir.Graph | ir.Function) -> bool:
+        """Whether a graph is the body of a function or inside one: a node's ``graph`` does not say."""
+        if self._function_bodies is None:
+            functions = self.model.functions.values()
+            self._function_bodies = {g for f in functions for g in (f.graph, *f.subgraphs())}
+        return graph in self._function_bodies
+
+    def _remove_unread(self, nodes: Iterable[ir.Node]) -> int:
+        removed = 0
+        for node in nodes:
+            if node.graph is None or any(o.is_graph_output() or list(o.uses()) for o in node.outputs):
+                continue
+            removed += 1
+            _remove(node)
+        return removed
+
+
+def _attributes(given: Mapping[str, AttributeValue]) -> list[ir.Attr]:
+    arrays = {k: ir.tensor(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
+    return ir.convenience.convert_attributes(arrays)
+
+
+def _graph(node: ir.Node) -> ir.Graph | ir.Function:
+    if node.graph is None:
+        raise ValueError(f"{describe(node)} is in no graph")
+    return node.graph
+
+
+def _take_over(was: ir.Value, now: ir.Value, *, named: bool) -> None:
+    """``now`` takes the readers and, where it has none of its own, type and shape of ``was``."""
+    now.type = now.type or was.type
+    if now.shape is None or (named and was.shape is not None):
+        now.shape = was.shape
+    ir.convenience.replace_all_uses_with(was, now, replace_graph_outputs=True)
+    if named:
+        now.name, was.name = was.name, None
+
+
+def _move_output(was: ir.Value, now: ir.Value) -> None:
+    graph = was.graph
+    if graph is None:
+        raise ValueError(f"value '{was.name}' belongs to no graph")
+    for i, output in enumerate(graph.outputs):
+        if output is was:
+            graph.outputs[i] = now
+
+
+def _as_constant_node(value: ir.Value, readers: Iterable[ir.Node]) -> ir.Node:
+    tensor = value.const_value
+    assert tensor is not None, "Rewriter.const gives every constant its tensor"
+    node = ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)], num_outputs=1)
+    node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = value.name, value.type, value.shape
+    value.name = None
+    for reader in readers:
+        for i, source in enumerate(reader.inputs):
+            if source is value:
+                reader.replace_input_with(i, node.outputs[0])
+    return node
+
+
+def _remove(node: ir.Node) -> None:
+    sources = [value for value in node.inputs if value is not None]
+    for _, body in subgraphs(node):
+        for inner in list(body.all_nodes()):
+            sources += [v for v in inner.inputs if v is not None and v.graph is not inner.graph]
+            inner.resize_inputs(0)
+    _graph(node).remove(node, safe=True)
+    for value in dict.fromkeys(sources):
+        _drop_if_unread(value)
+
+
+def _drop_if_unread(value: ir.Value) -> None:
+    """Remove an initializer or Constant node that has lost its last reader."""
+    if value.is_graph_input() or value.is_graph_output() or list(value.uses()):
+        return
+    maker = value.producer()
+    if maker is not None:
+        if maker.op_type == "Constant" and maker.graph is not None:
+            maker.graph.remove(maker, safe=True)
+    elif value.is_initializer() and value.graph is not None and value.name is not None:
+        value.graph.initializers.pop(value.name, None)
+
+
+def _all_names(model: ir.Model) -> set[str]:
+    names: set[str] = set()
+    for scope in scopes(model):
+        values = list(scope.graph.inputs)
+        if isinstance(scope.graph, ir.Graph):
+            values += scope.graph.initializers.values()
+        for node in scope.graph:
+            names.add(node.name or "")
+            values += node.outputs
+        names.update(value.name or "" for value in values)
+    return names

@@ -1,0 +1,95 @@
+"""Whether a node can run on integers, and if not, the sentence that says why and what would help."""
+
+from enum import StrEnum
+
+import onnx_ir as ir
+
+from onnxq.graph.match import constant, equals, get_input, is_float, is_op, producer, scalar
+from onnxq.graph.scopes import Scope
+from onnxq.quant.operators import operands
+from onnxq.quant.qdq import through_fake_quant
+from onnxq.targets.target import Target
+
+__all__ = ["Kind", "is_quantized_already", "kind", "why_not"]
+
+
+class Kind(StrEnum):
+    """How an operator treats codes."""
+
+    COMPUTE = "compute"
+    """Inputs and outputs have scales of their own."""
+    MOVE = "move"
+    """Codes pass through: inputs and outputs share one scale."""
+    FLOAT = "float"
+
+
+def kind(node: ir.Node, target: Target) -> Kind:
+    """What the target makes of an operator; nearest Resize moves values, every other Resize computes."""
+    if is_op(node, "Resize") and "Resize" in target.compute:
+        nearest = node.attributes.get_string("mode", "nearest") == "nearest"
+        return Kind.MOVE if nearest else Kind.COMPUTE
+    if is_op(node, *target.compute):
+        return Kind.COMPUTE
+    return Kind.MOVE if is_op(node, *target.move) else Kind.FLOAT
+
+
+def why_not(node: ir.Node, scope: Scope, target: Target) -> str | None:
+    """The reason why a node stays float; None where it can be quantized."""
+    if kind(node, target) is Kind.FLOAT:
+        return _unsupported(node, target)
+    if scope.is_function:
+        return "it is inside a function: run inline-functions first"
+    if scope.path != "main":
+        return f"it is inside the body {scope.path}: bodies of If, Loop and Scan stay float"
+    return _bad_types(node) or _bad_operand(node)
+
+
+def is_quantized_already(value: ir.Value) -> bool:
+    """Whether a value comes out of a DequantizeLinear or goes into a QuantizeLinear: trained ranges win."""
+    return is_op(producer(value), "DequantizeLinear") or any(
+        is_op(use.node, "QuantizeLinear") and use.idx == 0 for use in value.uses()
+    )
+
+
+def _unsupported(node: ir.Node, target: Target) -> str:
+    if node.domain not in ("", "ai.onnx"):
+        return f"{node.domain}::{node.op_type} is no standard operator"
+    if is_op(node, "QuantizeLinear", "DequantizeLinear"):
+        return "quantizes or dequantizes already"
+    if is_op(node, "If", "Loop", "Scan"):
+        return f"{node.op_type} chooses what runs; its bodies stay float"
+    if is_op(node, "BatchNormalization"):
+        return "BatchNormalization is left where nothing could absorb it: run the prepare preset"
+    touched = [value for value in (*node.inputs, *node.outputs) if is_float(value)]
+    return f"target {target.name} has no integer {node.op_type}" if touched else "holds no float values"
+
+
+def _bad_types(node: ir.Node) -> str | None:
+    values = [node.inputs[i] for i in operands(node).data if i < len(node.inputs)]
+    for value in (*values, *node.outputs[:1]):
+        if value is None or is_float(value):
+            continue
+        if value.dtype is None:
+            return f"the type of '{value.name}' is not known: run infer-shapes"
+        return f"works on {value.dtype.name.lower()}, not on float32"
+    return None
+
+
+def _bad_operand(node: ir.Node) -> str | None:
+    if is_op(node, "Conv", "ConvTranspose") and constant(through_fake_quant(get_input(node, 1))) is None:
+        return "its weight is computed at run time"
+    if is_op(node, "Clip") and any(
+        scalar(v) is None for i in (1, 2) if (v := get_input(node, i)) is not None
+    ):
+        return "its bounds are not constant"
+    if is_op(node, "PRelu") and constant(through_fake_quant(get_input(node, 1))) is None:
+        return "its slope is not constant"
+    if is_op(node, "MaxPool") and len(node.outputs) > 1 and list(node.outputs[1].uses()):
+        return "its indices are read"
+    if is_op(node, "Pad") and node.attributes.get_string("mode", "constant") == "constant":
+        fill = get_input(node, 2)
+        if fill is not None and not equals(constant(fill), 0):
+            return "pads with something else than zero"
+    if all(constant(node.inputs[i]) is not None for i in operands(node).data if node.inputs[i] is not None):
+        return "all its inputs are constant: run simplify"
+    return None

@@ -1,0 +1,164 @@
+"""Real multipliers as integers: the arithmetic by which an integer graph changes scales.
+
+    y = z + Σ_i real_i · (q_i + bias_i)               what the Q/DQ graph says, in real numbers
+    y = clamp((Σ_i M_i·q_i + K) >> S, low, high)      what the integer graph computes
+
+    M_i = round(real_i · 2^S)        K = Σ_i M_i·bias_i + round(constant · 2^S) + (z << S) + 2^(S−1)
+
+The half makes the shift round to nearest, ties towards plus infinity. S is the largest for which nothing
+overflows: Σ_i max|M_i·(q_i + bias_i)| + the rest stays below 2^(word−2), which the intervals of the q_i prove.
+Each real_i becomes off by at most 2^-(S+1), so y by Σ_i max|q_i + bias_i| · 2^-(S+1) before rounding.
+
+The form is that of gemmlowp and TFLite with single rounding (Jacob et al. 2018, arXiv:1712.05877, section 2.2);
+folding all constants into K, and the window that keeps the shifted number positive, are onnxq's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from onnxq.errors import PassError
+from onnxq.graph.numeric import Array, FloatArray, IntArray
+
+__all__ = ["FixedPoint", "Rounding", "Term", "fixed_point", "prove_int32", "signed_bits"]
+
+MULTIPLIER_BITS = 30
+"""Multipliers stay below 2^30 so that they fit the int32 registers of accelerators."""
+
+MAX_SHIFT = {64: 45, 32: 22}
+"""Largest S by word: 2^(word−2−S) must be a multiple of 256, or the final cast to 8 bits changes codes."""
+
+NARROW_ERROR = 2.0**-10
+"""Up to this error in output codes, known before rounding, 32-bit words are good enough."""
+
+
+class Rounding(StrEnum):
+    """What happens half-way between two codes."""
+
+    HALF_UP = "half-up"
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """``real · (q + bias)`` for an integer tensor q of the graph that lies in ``[low, high]``.
+
+    real: float64, finite, output codes per unit of q. bias, low, high: int64. All broadcast to q's shape.
+    """
+
+    real: FloatArray
+    low: IntArray
+    high: IntArray
+    bias: IntArray = field(default_factory=lambda: np.zeros((), np.int64))
+
+    @property
+    def reach(self) -> FloatArray:
+        """The greatest ``|q + bias|``, float64."""
+        return np.maximum(np.abs(self.low + self.bias), np.abs(self.high + self.bias)).astype(np.float64)
+
+    @property
+    def peak(self) -> float:
+        """The greatest ``|real · (q + bias)|``."""
+        return float(np.max(np.abs(self.real) * self.reach))
+
+
+@dataclass(frozen=True, eq=False)
+class FixedPoint:
+    """M, K, S and the clamp of ``y = clamp((Σ M_i·q_i + K) >> S, low, high)``, in words of 32 or 64 bits.
+
+    multipliers: int64, one array a term. addend: int64, K. low, high: codes.
+    """
+
+    multipliers: tuple[IntArray, ...]
+    addend: IntArray
+    shift: int
+    low: int
+    high: int
+    word: int
+    rounding: Rounding = Rounding.HALF_UP
+
+    @property
+    def window(self) -> int:
+        """What is added to y so that it is positive in an unsigned word; a multiple of 256."""
+        return 1 << (self.word - 2 - self.shift)
+
+
+def fixed_point(
+    terms: Sequence[Term],
+    zero_point: int,
+    low: int,
+    high: int,
+    *,
+    constant: FloatArray | None = None,
+    narrow: bool = False,
+    where: str = "",
+) -> FixedPoint:
+    """The integers that compute ``clamp(zero_point + constant + Σ real·(q + bias), low, high)``.
+
+    ``constant`` is in output codes. ``narrow`` allows 32-bit words where they lose less than 2^-10 of a code.
+    ``where`` names the node in messages.
+
+    Raises:
+        PassError: a multiplier is not finite, or no shift leaves room for the accumulator.
+    """
+    offset = np.zeros(()) if constant is None else np.asarray(constant, np.float64)
+    if not all(np.isfinite(term.real).all() for term in terms) or not np.isfinite(offset).all():
+        raise PassError(f"{where}: a ratio of scales is infinite or not a number; check the scales")
+    for word in (32, 64) if narrow else (64,):
+        shift = _shift(terms, zero_point, offset, word)
+        error = sum(float(np.max(term.reach)) for term in terms) * 2.0 ** -(shift + 1)
+        if word == 64 or error <= NARROW_ERROR:
+            break
+    if shift < 1:
+        bits = 64 + 1 - shift
+        raise PassError(
+            f"{where}: rescaling its result needs {bits} bits and 64 are there; its output scale is too small "
+            "for its input scales: calibrate again, or leave this node float"
+        )
+    multipliers = tuple(np.rint(term.real * 2.0**shift).astype(np.int64) for term in terms)
+    addend = np.rint(offset * 2.0**shift).astype(np.int64)
+    for multiplier, term in zip(multipliers, terms, strict=True):
+        addend = addend + multiplier * term.bias
+    addend = addend + np.int64((zero_point << shift) + (1 << (shift - 1)))
+    return FixedPoint(tuple(map(_shrink, multipliers)), _shrink(addend), shift, low, high, word)
+
+
+def signed_bits(low: int, high: int) -> int:
+    """Bits of the smallest two's-complement integer that holds ``[low, high]``."""
+    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
+
+
+def prove_int32(low: Array, high: Array, where: str) -> None:
+    """Accept an accumulator that stays within int32.
+
+    Raises:
+        PassError: it does not; names the node and the bits needed.
+    """
+    bits = signed_bits(int(np.min(low)), int(np.max(high)))
+    if bits > 32:
+        raise PassError(
+            f"{where}: its accumulator can need {bits} bits and int32 has 32; use fewer bits for its weights or "
+            "its input, or split the reduction"
+        )
+
+
+def _shift(terms: Sequence[Term], zero_point: int, constant: FloatArray, word: int) -> int:
+    """The largest S for which the sum stays below 2^(word−2) and every multiplier below 2^30."""
+    # rounding M moves a term by half its reach; one code more covers the half that rounds the shift
+    room = float(2 ** (word - 2))
+    peak = sum(term.peak for term in terms) + float(np.max(np.abs(constant))) + abs(zero_point) + 1.0
+    slack = sum(float(np.max(term.reach)) for term in terms) / 2 + 1.0
+    if slack >= room / 2:
+        return 0
+    shift = min(math.floor(math.log2((room - slack) / peak)), MAX_SHIFT[word])
+    greatest = max((float(np.max(np.abs(term.real))) for term in terms), default=0.0)
+    if greatest > 0:
+        shift = min(shift, MULTIPLIER_BITS - math.ceil(math.log2(greatest)))
+    return shift
+
+
+def _shrink(array: IntArray) -> IntArray:
+    """One number where all are equal: runtimes multiply by a scalar faster."""
+    return array.reshape(-1)[0] if array.size and np.all(array == array.reshape(-1)[0]) else array

@@ -1,0 +1,70 @@
+"""Which inputs of an operator are data, weight and bias, and along which axis its channels lie.
+
+The one table of weight axes in onnxq; a wrong axis gives a valid model with wrong numbers.
+
+    operator         weight layout                     output channels along
+    Conv             [C_out, C_in/group, …]            0
+    ConvTranspose    [C_in, C_out/group, …]            1   (the scales are shared by the groups)
+    Gemm             [K, N], or [N, K] with transB     1, or 0
+    MatMul           [K, N]                            1   (a constant of higher rank: per tensor)
+"""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxq.graph.match import constant, get_input, is_op, sole_consumer
+from onnxq.quant.qdq import through_fake_quant
+
+__all__ = ["LINEAR", "Operands", "bias_add", "operands", "weight_axis"]
+
+LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators that multiply by a weight and accumulate: 8-bit operands, 32-bit sums."""
+
+_EVERY_INPUT = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Concat", "MatMul"})
+_WEIGHT_ONLY = frozenset({"Conv", "ConvTranspose"})
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Indices into a node's inputs: ``data`` are activations, ``weight`` and ``bias`` constants."""
+
+    data: tuple[int, ...]
+    weight: int | None = None
+    bias: int | None = None
+
+
+def operands(node: ir.Node) -> Operands:
+    """How a node uses its inputs. Inputs in neither role (bounds, axes, sizes) stay as they are.
+
+    Of Gemm and MatMul the second input is the weight where it is constant, else a second activation.
+    """
+    if is_op(node, *LINEAR):
+        weighted = is_op(node, *_WEIGHT_ONLY) or constant(through_fake_quant(get_input(node, 1))) is not None
+        bias = 2 if not is_op(node, "MatMul") and get_input(node, 2) is not None else None
+        return Operands((0,), 1, bias) if weighted else Operands((0, 1), None, bias)
+    if is_op(node, *_EVERY_INPUT):
+        return Operands(tuple(i for i, value in enumerate(node.inputs) if value is not None))
+    return Operands((0,))
+
+
+def weight_axis(node: ir.Node, rank: int) -> int | None:
+    """The axis of a linear node's weight along which its output channels lie; None where there is none."""
+    if is_op(node, "Conv"):
+        return 0
+    if is_op(node, "ConvTranspose"):
+        return 1
+    if is_op(node, "Gemm"):
+        return 0 if node.attributes.get_int("transB", 0) else 1
+    return 1 if is_op(node, "MatMul") and rank == 2 else None
+
+
+def bias_add(matmul: ir.Node) -> ir.Node | None:
+    """The Add right behind ``MatMul(x, W)`` that gives each output channel a constant, else None."""
+    weight = constant(through_fake_quant(get_input(matmul, 1)))
+    add = sole_consumer(matmul.outputs[0], "Add") if is_op(matmul, "MatMul") else None
+    if add is None or weight is None or weight.ndim != 2:
+        return None
+    other = add.inputs[1] if add.inputs[0] is matmul.outputs[0] else add.inputs[0]
+    bias = constant(other)
+    return add if bias is not None and bias.shape[-1:] == (weight.shape[1],) == (bias.size,) else None

@@ -1,0 +1,60 @@
+"""Reading Q/DQ nodes: their parameters, and the pairs they form."""
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import constant, get_input, is_op, producer, rank
+from onnxq.quant.formats import IntFormat
+from onnxq.quant.qparams import QParams
+
+__all__ = ["dequantized", "qparams_of", "through_fake_quant"]
+
+_FORMATS = {
+    "int8": IntFormat(8, signed=True),
+    "uint8": IntFormat(8, signed=False),
+    "int16": IntFormat(16, signed=True),
+    "uint16": IntFormat(16, signed=False),
+    "int32": IntFormat(32, signed=True),
+}
+
+
+def qparams_of(node: ir.Node) -> QParams | None:
+    """The parameters of a QuantizeLinear or DequantizeLinear, if they are constant, affine and not blocked.
+
+    A zero point left out is zero: of uint8 on QuantizeLinear, of the codes' type on DequantizeLinear.
+    """
+    scale, zero_point = constant(get_input(node, 1)), constant(get_input(node, 2))
+    if scale is None or scale.dtype != np.float32 or node.attributes.get_int("block_size", 0) != 0:
+        return None
+    if zero_point is None and get_input(node, 2) is not None:
+        return None
+    if zero_point is None:
+        codes = node.inputs[0] if is_op(node, "DequantizeLinear") else node.outputs[0]
+        if codes is None or codes.dtype is None:
+            return None
+        zero_point = np.zeros(scale.shape, codes.dtype.numpy())
+    if zero_point.dtype.name not in _FORMATS or zero_point.size not in (1, scale.size):
+        return None
+    fmt = _FORMATS[zero_point.dtype.name]
+    if scale.ndim == 0 or (scale.size == 1 and rank(node.inputs[0]) != 1):
+        return QParams(scale.reshape(()), zero_point.reshape(()), fmt)
+    axis = node.attributes.get_int("axis", 1)
+    if axis < 0 and (axes := rank(node.inputs[0])) is not None:
+        axis += axes
+    return QParams(scale, np.broadcast_to(zero_point, scale.shape), fmt, axis)
+
+
+def dequantized(value: ir.Value | None) -> tuple[ir.Node, QParams] | None:
+    """The DequantizeLinear that makes a value, with its parameters; None if it is made otherwise."""
+    node = producer(value)
+    if node is None or not is_op(node, "DequantizeLinear"):
+        return None
+    qparams = qparams_of(node)
+    return None if qparams is None else (node, qparams)
+
+
+def through_fake_quant(value: ir.Value | None) -> ir.Value | None:
+    """What lies before the Q/DQ pairs behind which a value comes."""
+    while (node := producer(value)) is not None and is_op(node, "DequantizeLinear", "QuantizeLinear"):
+        value = node.inputs[0]
+    return value
