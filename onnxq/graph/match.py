@@ -71,10 +71,18 @@ def constant(value: ir.Value | None) -> Array | None:
         return None
     if node is not None and len(node.attributes) != 1:
         return None
-    tensor = ir.convenience.get_const_tensor(value)
+    tensor = _constant_tensor(value, node)
     if tensor is None or tensor.dtype == ir.DataType.STRING:
         return None
     return tensor.numpy()
+
+
+def _constant_tensor(value: ir.Value, node: ir.Node | None) -> ir.TensorProtocol | None:
+    given = node.attributes.get("value") if node is not None and value.const_value is None else None
+    if given is None or given.is_ref():
+        return ir.convenience.get_const_tensor(value)
+    # get_const_tensor would name the tensor after the value: reading must not change the model's bytes
+    return given.as_tensor()
 
 
 def constants(values: Iterable[ir.Value | None]) -> list[Array] | None:

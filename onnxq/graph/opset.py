@@ -1,8 +1,8 @@
 """The number of the ONNX operator set a model is written in, and whether another number would say the same.
 
-A model says once which opset its nodes mean. Nearly all versions of an operator only add dtypes or attributes,
-so the number can often be changed and nothing else: up, to use a newer operator; down, for a runtime that loads
-older files only. :func:`objections` says for every node why that would be wrong:
+A model says once which opset its nodes mean. Nearly all versions of an operator only add dtypes or
+attributes, so the number can often be changed and nothing else: up, to use a newer operator; down, for a
+runtime that loads older files only. :func:`objections` says for every node why that would be wrong:
 
 - the operator does not exist at the other opset, or is deprecated there;
 - the node has inputs, outputs, attributes or dtypes which the other version does not allow. An attribute that
@@ -26,7 +26,7 @@ from onnxq.graph.match import is_op
 from onnxq.graph.opset_changes import KNOWN_OPSETS, changed_meaning
 from onnxq.graph.rewriter import describe
 
-__all__ = ["Objection", "can_relabel", "exists", "objections", "opset", "relabel"]
+__all__ = ["Objection", "can_relabel", "exists", "first_objection", "objections", "opset", "relabel"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def opset(model: ir.Model) -> int:
 
 
 def exists(op_type: str, version: int) -> bool:
-    """Whether ``ai.onnx`` has the operator at an opset."""
-    return _signature(op_type, version) is not None
+    """Whether ``ai.onnx`` has the operator at an opset and does not deprecate it."""
+    found = _signature(op_type, version)
+    return found is not None and not found.deprecated
 
 
 def can_relabel(model: ir.Model, to: int) -> list[str]:
@@ -68,7 +69,11 @@ def objections(model: ir.Model, to: int) -> Iterator[Objection]:
     for imports, nodes in _parts(model):
         now = imports.get("", imports.get("ai.onnx", to))
         for node in nodes:
-            if now != to and is_op(node, node.op_type) and (reason := _objection(node, now, to)) is not None:
+            if (
+                now != to
+                and is_op(node, node.op_type)
+                and (reason := first_objection(node, now, to)) is not None
+            ):
                 yield Objection(node, reason)
 
 
@@ -86,6 +91,24 @@ def relabel(model: ir.Model, to: int) -> None:
         imports[""] = to
     ids = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     model.ir_version = helper.find_min_ir_version_for(ids, ignore_unknown=True)
+
+
+def first_objection(node: ir.Node, now: int, to: int) -> str | None:
+    """Why one node of ``ai.onnx`` would not be valid, or not mean the same, at another opset; else None."""
+    here, there = _signature(node.op_type, now), _signature(node.op_type, to)
+    if here is None:
+        return f"is no operator of opset {now}, the one the model names"
+    if there is None or there.deprecated:
+        return f"does not exist at opset {to}"
+    if here.since == there.since:
+        return None
+    checks: tuple[Callable[[], str | None], ...] = (
+        lambda: _count_objection(node, there),
+        lambda: _attribute_objection(node, here, there),
+        lambda: _type_objection(node, there),
+    )
+    reason = next((reason for check in checks if (reason := check()) is not None), None)
+    return f"{reason} at opset {to}" if reason is not None else changed_meaning(node, now, to)
 
 
 # --- one node ---------------------------------------------------------------------------------------
@@ -130,23 +153,6 @@ def _default(attribute: defs.OpSchema.Attribute) -> object:
 
 def _typed(formal: defs.OpSchema.FormalParameter) -> tuple[str, frozenset[str]]:
     return (formal.type_str if formal.is_homogeneous else ""), frozenset(formal.types)
-
-
-def _objection(node: ir.Node, now: int, to: int) -> str | None:
-    here, there = _signature(node.op_type, now), _signature(node.op_type, to)
-    if here is None:
-        return f"is no operator of opset {now}, the one the model names"
-    if there is None or there.deprecated:
-        return f"does not exist at opset {to}"
-    if here.since == there.since:
-        return None
-    checks: tuple[Callable[[], str | None], ...] = (
-        lambda: _count_objection(node, there),
-        lambda: _attribute_objection(node, here, there),
-        lambda: _type_objection(node, there),
-    )
-    reason = next((reason for check in checks if (reason := check()) is not None), None)
-    return f"{reason} at opset {to}" if reason is not None else changed_meaning(node, now, to)
 
 
 def _count_objection(node: ir.Node, there: _Signature) -> str | None:

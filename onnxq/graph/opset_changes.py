@@ -1,21 +1,20 @@
 """Changes of ONNX operators that their schemas do not show, between the opsets 13 and 26.
 
-Most new versions of an operator only allow more dtypes or add an attribute with a neutral default; comparing the
-schemas finds whether a node uses that. The rest is listed here by hand, from the operators' documentation: what
-a node means, or whether it is valid, changes while its signature stays the same.
+Most new versions of an operator only allow more dtypes or add an attribute with a neutral default; comparing
+the schemas finds whether a node uses that. The rest is listed here by hand, from the documentation of the
+operators: what a node means, or whether it is valid, changes while its signature stays the same.
 
 | operator | at | what changed |
 |---|---|---|
 | RoiAlign | 16 | the default coordinates were ``output_half_pixel``, are ``half_pixel`` |
 | Split | 18 | without the input ``split`` it needs ``num_outputs`` |
 | ScatterElements, ScatterND | 18 | ``reduction`` may be ``max``, ``min`` |
-| AveragePool | 19 | what a window over the edge is divided by, with ``ceil_mode`` |
 | Pad | 19 | ``mode`` may be ``wrap`` |
 | Resize | 19 | ``coordinate_transformation_mode`` may be ``half_pixel_symmetric`` |
 | DFT | 20 | the default axis was 1, is -2 |
 | GridSample | 20 | ``bilinear`` and ``bicubic`` are now called ``linear`` and ``cubic`` |
 | GroupNormalization | 21 | ``scale`` and ``bias`` were one number a group, are one a channel |
-| AveragePool, MaxPool | 22 | with ``ceil_mode``, windows that start in the padding behind the data are dropped |
+| AveragePool, MaxPool | 22 | with ``ceil_mode``, windows that start in the padding at the end are dropped |
 
 Source: https://onnx.ai/onnx/operators (the versions of each operator) and the repository's Changelog.md.
 """
@@ -69,14 +68,6 @@ def _split(node: ir.Node) -> str | None:
     return None if given else "from opset 18 on it needs the input 'split' or the attribute 'num_outputs'"
 
 
-def _ceil_mode(node: ir.Node) -> str | None:
-    return (
-        "ceil_mode divides windows over the edge differently"
-        if node.attributes.get_int("ceil_mode", 0)
-        else None
-    )
-
-
 def _window_in_padding(node: ir.Node) -> str | None:
     """Rounding up makes a window start in the padding behind the data only where stride + pad > kernel."""
     if not node.attributes.get_int("ceil_mode", 0):
@@ -92,7 +83,7 @@ def _window_in_padding(node: ir.Node) -> str | None:
 
 
 _CHANGES: Mapping[str, tuple[tuple[int, Callable[[ir.Node], str | None]], ...]] = {
-    "AveragePool": ((19, _ceil_mode), (22, _window_in_padding)),
+    "AveragePool": ((22, _window_in_padding),),
     "DFT": ((20, _always("its axis became an input with another default")),),
     "GridSample": ((20, _uses("mode", "bilinear", "bicubic", "linear", "cubic")),),
     "GroupNormalization": ((21, _always("its scale and bias became one number a channel")),),

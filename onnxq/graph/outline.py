@@ -34,8 +34,8 @@ def outline(model: ir.Model, *, canonical: bool = False) -> str:
 
 def type_text(value: ir.Value) -> str:
     """``float32[N,4]``, with ``?`` for what is not known."""
-    dtype = "?" if value.dtype is None else value.dtype.name.lower().replace("float", "float32")
-    dtype = {"float3216": "float16", "double": "float64", "bfloat3216": "bfloat16"}.get(dtype, dtype)
+    dtype = "?" if value.dtype is None else value.dtype.name.lower()
+    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
     if value.shape is None:
         return f"{dtype}[…]"
     return f"{dtype}[{','.join('?' if d == ir.SymbolicDim(None) else str(d) for d in value.shape)}]"

@@ -1,6 +1,6 @@
-"""A value of the graph read as a polynomial in other values: how a fusion recognises a formula in any spelling.
+"""A value of the graph read as a polynomial in other values: how fusions recognise a formula in any spelling.
 
-Exporters write one formula in many ways: ``x * 0.5 * (1 + e)``, ``(e + 1) * x / 2``, ``0.5 * x + 0.5 * (x * e)``.
+Exporters write one formula in many ways: ``x * 0.5 * (1 + e)``, ``(e + 1) * x / 2``, ``x / 2 + x * e / 2``.
 Multiplied out, all are the polynomial ``0.5 x + 0.5 x e``. So a fusion names the atoms (``x`` and ``e``),
 multiplies out what the graph computes from them, and compares with the formula it looks for:
 
@@ -9,8 +9,8 @@ multiplies out what the graph computes from them, and compares with the formula 
         if reading.polynomial.is_close(0.5 * x * (1 + e)): ...
 
 Atoms may have negative powers (``x / s``). Numbers may be rounded: coefficients are compared relatively.
-Larger constants (the gain of a normalization) are atoms of their own. Understood are Add, Sub, Mul, Neg, Div by
-a single term, Reciprocal, Pow by a small whole number, and Identity and Cast where they change nothing.
+Larger constants (the gain of a normalization) are atoms of their own. Understood are Add, Sub, Mul, Neg, Div
+by a single term, Reciprocal, Pow by a small whole number, and Identity and Cast where they change nothing.
 """
 
 import math
@@ -27,8 +27,8 @@ __all__ = ["Monomial", "Polynomial", "Reading", "ancestors", "read", "readings"]
 Monomial: TypeAlias = frozenset[tuple[ir.Value, int]]
 """A product of atoms, each with its power; empty for the constant term."""
 
-_RTOL = 1e-4
-"""How far an exported number may be from the formula's: four digits, as 0.70711 for 1/√2."""
+_RTOL = 3e-4
+"""How far an exported number may be from the formula's: room for numbers once rounded to float16."""
 _CANCELS = 1e-6
 _MAX_NODES = 24
 _MAX_TERMS = 32
@@ -98,7 +98,7 @@ class Polynomial:
         return self.terms.get(frozenset((atom, 1) for atom in atoms), 0.0)
 
     def is_close(self, other: "Polynomial") -> bool:
-        """Whether both have the same terms, with coefficients alike to four digits."""
+        """Whether both have the same terms, with coefficients alike within a few 1e-4."""
         return self.terms.keys() == other.terms.keys() and all(
             math.isclose(coefficient, other.terms[monomial], rel_tol=_RTOL)
             for monomial, coefficient in self.terms.items()
@@ -117,15 +117,17 @@ class Reading:
     nodes: Sequence[ir.Node]
 
 
-def read(value: ir.Value, *atoms: ir.Value) -> Reading | None:
+def read(value: ir.Value | None, *atoms: ir.Value) -> Reading | None:
     """``value`` as a polynomial in ``atoms``, or None if it depends on more than them and constants."""
-    reader = _Reader(atoms)
+    if value is None:
+        return None
+    reader = _Reader(value.graph, atoms)
     found = reader.polynomial(value)
     return None if found is None else Reading(value, found, list(reader.nodes))
 
 
 def readings(source: ir.Value, *atoms: ir.Value, depth: int = 7) -> Iterator[Reading]:
-    """What the graph computes from ``source``, itself included, as polynomials in it and ``atoms``; nearest first."""
+    """``source`` and what is computed from it, as polynomials in it and ``atoms``, nearest first."""
     level = [source]
     seen = set(level)
     for _ in range(depth):
@@ -141,7 +143,7 @@ def readings(source: ir.Value, *atoms: ir.Value, depth: int = 7) -> Iterator[Rea
 
 
 def ancestors(value: ir.Value | None, depth: int = 6) -> Iterator[ir.Value]:
-    """``value`` and what it is computed from by arithmetic, nearest first: where an atom can be looked for."""
+    """``value`` and what it is computed from by arithmetic, nearest first: where to look for an atom."""
     level = [] if value is None else [value]
     seen: set[ir.Value] = set()
     for _ in range(depth):
@@ -158,11 +160,11 @@ def ancestors(value: ir.Value | None, depth: int = 6) -> Iterator[ir.Value]:
 
 
 class _Reader:
-    """Multiplies out one value; gives up (None) beyond a bounded number of nodes and terms."""
+    """Multiplies out one value; None at other scopes, and beyond a bounded number of nodes and terms."""
 
-    def __init__(self, atoms: Iterable[ir.Value]) -> None:
+    def __init__(self, graph: ir.Graph | ir.Function | None, atoms: Iterable[ir.Value]) -> None:
         self.atoms = list(atoms)
-        self.graph = self.atoms[0].graph
+        self.graph = graph
         self.rank = max(rank(atom) or 0 for atom in self.atoms)
         self.nodes: dict[ir.Node, None] = {}
         self.visits = 0

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.numeric import Array
-from onnxq.graph.scopes import scopes, subgraphs
+from onnxq.graph.scopes import all_nodes, named_values, subgraphs
 
 __all__ = ["AttributeValue", "Rewriter", "Skip", "describe"]
 
@@ -47,6 +47,8 @@ class Rewriter:
         self.edits = 0
         self.skips: list[Skip] = []
         self._taken: set[str] | None = None
+        self._suffixes: dict[str, int] = {}
+        self._orphans: dict[ir.Value, None] = {}
         self._function_bodies: set[ir.Graph] | None = None
         self._nodes: list[ir.Node] = []
         self._constants: list[ir.Value] = []
@@ -98,10 +100,11 @@ class Rewriter:
         """``name``, or ``name_1``, ``name_2`` … if a node or value of any scope already has it."""
         if self._taken is None:
             self._taken = _all_names(self.model)
-        candidate, i = name, 0
+        candidate, i = name, self._suffixes.get(name, 0)
         while candidate in self._taken:
             i += 1
             candidate = f"{name}_{i}"
+        self._suffixes[name] = i
         self._taken.add(candidate)
         return candidate
 
@@ -115,7 +118,7 @@ class Rewriter:
     def replace(self, old: ir.Node | Sequence[ir.Node], *new: ir.Value) -> None:
         """Put the prepared nodes before the last of ``old`` and let ``new`` take over its outputs.
 
-        Nodes of ``old`` that nobody reads any more are removed, and with them their private constants.
+        Nodes of ``old`` that nobody reads any more are removed, their private constants at the pass's end.
         """
         nodes = [old] if isinstance(old, ir.Node) else list(old)
         root = nodes[-1]
@@ -169,7 +172,7 @@ class Rewriter:
             node.resize_inputs(index + 1)
         node.replace_input_with(index, value)
         if before is not None:
-            _drop_if_unread(before)
+            self._orphans[before] = None
         self.edits += 1
 
     def set_attribute(self, node: ir.Node, name: str, value: AttributeValue) -> None:
@@ -186,9 +189,37 @@ class Rewriter:
         value.shape = shape if shape is not None else value.shape
         self.edits += 1
 
+    def freeze_input(self, value: ir.Value) -> None:
+        """Make a constant of an input that has a default value: callers can no longer override it."""
+        self.model.graph.inputs.remove(value)
+        self.edits += 1
+
     def remove(self, *nodes: ir.Node) -> None:
         """Remove nodes that nobody reads, and their private constants."""
         self.edits += self._remove_unread(nodes)
+
+    def drop(self, *values: ir.Value) -> None:
+        """Remove initializers that nobody reads."""
+        for value in values:
+            if value.graph is not None and value.name is not None:
+                value.graph.initializers.pop(value.name, None)
+                self.edits += 1
+
+    def drop_functions(self, *functions: ir.OperatorIdentifier) -> None:
+        """Remove functions that nobody calls."""
+        for identifier in functions:
+            del self.model.functions[identifier]
+            self.edits += 1
+
+    def finish(self) -> None:
+        """Remove the constants that lost their last reader; called once, at the end of a pass.
+
+        Not at every edit: a constant with thousands of readers would be looked at thousands of times.
+        """
+        self.discard()
+        for value in self._orphans:
+            _drop_if_unread(value)
+        self._orphans.clear()
 
     def adopt(self, model: ir.Model) -> None:
         """Go on with another model (what a whole-model tool such as onnxsim returned)."""
@@ -227,13 +258,12 @@ class Rewriter:
 
     def _take(self, graph: ir.Graph | ir.Function, hint: str) -> list[ir.Node]:
         """The prepared nodes, named; their constants are registered with ``graph``."""
-        used = {value for node in self._nodes for value in node.inputs}
         made: list[ir.Node] = []
         for value in self._constants:
             if isinstance(graph, ir.Graph) and not self._in_function(graph):
                 graph.register_initializer(value)
-            elif value in used:
-                made.append(_as_constant_node(value, self._nodes))
+            else:
+                made.append(_as_constant_node(value))
         made += self._nodes
         for node in made:
             node.name = node.name or self.unique(f"{hint}_{node.op_type}")
@@ -252,10 +282,10 @@ class Rewriter:
     def _remove_unread(self, nodes: Iterable[ir.Node]) -> int:
         removed = 0
         for node in nodes:
-            if node.graph is None or any(o.is_graph_output() or list(o.uses()) for o in node.outputs):
+            if node.graph is None or any(o.is_graph_output() or o.uses() for o in node.outputs):
                 continue
             removed += 1
-            _remove(node)
+            self._orphans.update(dict.fromkeys(_remove(node)))
         return removed
 
 
@@ -289,33 +319,27 @@ def _move_output(was: ir.Value, now: ir.Value) -> None:
             graph.outputs[i] = now
 
 
-def _as_constant_node(value: ir.Value, readers: Iterable[ir.Node]) -> ir.Node:
-    tensor = value.const_value
+def _as_constant_node(value: ir.Value) -> ir.Node:
+    """A node that makes a constant where there are no initializers; the value itself becomes its output."""
+    tensor, value.const_value = value.const_value, None
     assert tensor is not None, "Rewriter.const gives every constant its tensor"
-    node = ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)], num_outputs=1)
-    node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = value.name, value.type, value.shape
-    value.name = None
-    for reader in readers:
-        for i, source in enumerate(reader.inputs):
-            if source is value:
-                reader.replace_input_with(i, node.outputs[0])
-    return node
+    return ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)], outputs=[value])
 
 
-def _remove(node: ir.Node) -> None:
+def _remove(node: ir.Node) -> list[ir.Value]:
+    """Take a node out of its graph; returns the values that it and its bodies read."""
     sources = [value for value in node.inputs if value is not None]
     for _, body in subgraphs(node):
         for inner in list(body.all_nodes()):
             sources += [v for v in inner.inputs if v is not None and v.graph is not inner.graph]
             inner.resize_inputs(0)
     _graph(node).remove(node, safe=True)
-    for value in dict.fromkeys(sources):
-        _drop_if_unread(value)
+    return sources
 
 
 def _drop_if_unread(value: ir.Value) -> None:
     """Remove an initializer or Constant node that has lost its last reader."""
-    if value.is_graph_input() or value.is_graph_output() or list(value.uses()):
+    if value.is_graph_input() or value.is_graph_output() or value.uses():
         return
     maker = value.producer()
     if maker is not None:
@@ -326,13 +350,4 @@ def _drop_if_unread(value: ir.Value) -> None:
 
 
 def _all_names(model: ir.Model) -> set[str]:
-    names: set[str] = set()
-    for scope in scopes(model):
-        values = list(scope.graph.inputs)
-        if isinstance(scope.graph, ir.Graph):
-            values += scope.graph.initializers.values()
-        for node in scope.graph:
-            names.add(node.name or "")
-            values += node.outputs
-        names.update(value.name or "" for value in values)
-    return names
+    return set(named_values(model)) | {node.name or "" for node in all_nodes(model)}

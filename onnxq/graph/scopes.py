@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-__all__ = ["Scope", "all_nodes", "scopes", "subgraphs"]
+__all__ = ["Scope", "all_nodes", "named_values", "scopes", "subgraphs"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,14 @@ def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of every scope. Each scope is listed before it is walked, so edits are safe."""
     for scope in scopes(model):
         yield from list(scope.graph)
+
+
+def named_values(model: ir.Model) -> dict[str, ir.Value]:
+    """Every value of every scope by its name."""
+    found: dict[str, ir.Value] = {}
+    for scope in scopes(model):
+        values = [*scope.graph.inputs, *(output for node in scope.graph for output in node.outputs)]
+        if isinstance(scope.graph, ir.Graph):
+            values += scope.graph.initializers.values()
+        found.update((value.name, value) for value in values if value.name)
+    return found

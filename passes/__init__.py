@@ -1,0 +1,1 @@
+"""The pass library: one pass a file, found by onnxq through the registry."""

@@ -1,0 +1,51 @@
+"""Arithmetic with a neutral element goes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import constant, get_input, rank
+from onnxq.graph.numeric import Array
+from onnxq.graph.rewriter import Rewriter
+from onnxq.pipeline.base import Contract, NodePass
+
+__all__ = ["EliminateNoopArithmetic"]
+
+_NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Pow": 1}
+
+
+@dataclass(frozen=True)
+class EliminateNoopArithmetic(NodePass):
+    """Let the readers of ``x op neutral`` read x.
+
+           x + 0,  0 + x,  x − 0,  x · 1,  1 · x,  x / 1,  x ** 1
+        => x
+
+    Applies when every element of the constant is neutral and broadcasting it cannot change the shape of x:
+    a scalar, or axes that are all 1 or equal to a known axis of x.
+    """
+
+    name = "eliminate-noop-arithmetic"
+    contract = Contract.EXACT
+    root = tuple(_NEUTRAL)
+
+    def rewrite(self, node: ir.Node, rw: Rewriter, /) -> None:
+        sides = [(1, 0), (0, 1)] if node.op_type in ("Add", "Mul") else [(1, 0)]
+        for side, other in sides:
+            array, x = constant(get_input(node, side)), get_input(node, other)
+            if array is None or x is None or not np.all(array == _NEUTRAL[node.op_type]):
+                continue
+            if not _keeps_shape(x, array):
+                return rw.skip(node, f"the constant's shape {array.shape} may widen '{x.name}'")
+            rw.bypass(node, x)
+            return None
+        return None
+
+
+def _keeps_shape(x: ir.Value, array: Array) -> bool:
+    if array.ndim == 0:
+        return True
+    if x.shape is None or (rank(x) or 0) < array.ndim:
+        return False
+    return all(a in (1, d) for a, d in zip(array.shape[::-1], reversed(list(x.shape)), strict=False))
