@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, get_input, is_op, producer
-from onnxq.graph.numeric import Array, FloatArray, IntArray
+from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.quant.formats import INT32
 from onnxq.quant.operators import bias_add, operands
 from onnxq.quant.qdq import dequantized
@@ -78,13 +78,10 @@ def roomy_scale(site: BiasSite) -> FloatArray:
     """
     w = site.weight_qparams
     magnitude = np.abs(site.bias.astype(np.float64))
-    if w.axis is None:
-        needed, dead = np.asarray(magnitude.max(initial=0.0)), np.asarray(not site.weight.any())
-    else:
-        needed = magnitude.reshape(site.groups, -1).max(axis=0)
-        others = tuple(i for i in range(site.weight.ndim) if i != w.axis)
-        needed: FloatArray = np.asarray(magnitude.max(initial=0.0))
-        dead: Array = np.asarray(not site.weight.any())
+    others = None if w.axis is None else tuple(i for i in range(site.weight.ndim) if i != w.axis)
+    dead = np.logical_not(site.weight.any(axis=others))
+    per_group = magnitude.reshape(site.groups, -1)
+    needed = per_group.max(initial=0.0) if w.axis is None else per_group.max(axis=0)
     floor, fine = (np.asarray(needed / (float(site.input_scale) * codes)) for codes in (BIAS_LIMIT, _FINE))
     scale = np.where(np.logical_and(dead, fine > 0), fine, np.maximum(w.scale, floor))
     return np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, equals, get_input, is_float, is_op, producer, scalar
@@ -10,7 +11,11 @@ from onnxq.quant.operators import operands
 from onnxq.quant.qdq import through_fake_quant
 from onnxq.targets.target import Target
 
-__all__ = ["Kind", "is_quantized_already", "kind", "why_not"]
+__all__ = ["Kind", "is_quantized_already", "kind", "masks", "why_not"]
+
+
+MASK = -9e3
+"""Constants as low as this mask values out: transformers write −1e4, −65504, −1e9, −3.4e38 or −inf."""
 
 
 class Kind(StrEnum):
@@ -42,6 +47,16 @@ def why_not(node: ir.Node, scope: Scope, target: Target) -> str | None:
     if scope.path != "main":
         return f"it is inside the body {scope.path}: bodies of If, Loop and Scan stay float"
     return _bad_types(node) or _bad_operand(node)
+
+
+def masks(node: ir.Node) -> bool:
+    """Whether a node brings in a constant such as −10000 or −3.4e38 that stands for minus infinity."""
+    if not is_op(node, "Add", "Sub", "Mul", "Where", "ConstantOfShape"):
+        return False
+    tensors = [a for value in node.inputs if (a := constant(value)) is not None]
+    if (fill := node.attributes.get("value")) is not None:
+        tensors.append(fill.as_tensor().numpy())
+    return any(a.dtype == np.float32 and a.size and float(a.min()) <= MASK for a in tensors)
 
 
 def is_quantized_already(value: ir.Value) -> bool:
@@ -84,7 +99,7 @@ def _bad_operand(node: ir.Node) -> str | None:
         return "its bounds are not constant"
     if is_op(node, "PRelu") and constant(through_fake_quant(get_input(node, 1))) is None:
         return "its slope is not constant"
-    if is_op(node, "MaxPool") and len(node.outputs) > 1 and list(node.outputs[1].uses()):
+    if is_op(node, "MaxPool") and len(node.outputs) > 1 and node.outputs[1].uses():
         return "its indices are read"
     if is_op(node, "Pad") and node.attributes.get_string("mode", "constant") == "constant":
         fill = get_input(node, 2)

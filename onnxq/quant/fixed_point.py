@@ -6,11 +6,11 @@
     M_i = round(real_i · 2^S)        K = Σ_i M_i·bias_i + round(constant · 2^S) + (z << S) + 2^(S−1)
 
 The half makes the shift round to nearest, ties towards plus infinity. S is the largest for which nothing
-overflows: Σ_i max|M_i·(q_i + bias_i)| + the rest stays below 2^(word−2), which the intervals of the q_i prove.
+overflows: Σ_i max|M_i·(q_i + bias_i)| + the rest stays below 2^(word−2); the intervals of the q_i prove it.
 Each real_i becomes off by at most 2^-(S+1), so y by Σ_i max|q_i + bias_i| · 2^-(S+1) before rounding.
 
-The form is that of gemmlowp and TFLite with single rounding (Jacob et al. 2018, arXiv:1712.05877, section 2.2);
-folding all constants into K, and the window that keeps the shifted number positive, are onnxq's.
+The form is that of gemmlowp and TFLite with single rounding (Jacob et al. 2018, arXiv:1712.05877, section
+2.2); folding all constants into K, and the window that keeps the shifted number positive, are onnxq's.
 """
 
 import math
@@ -56,7 +56,8 @@ class Term:
     @property
     def reach(self) -> FloatArray:
         """The greatest ``|q + bias|``, float64."""
-        return np.maximum(np.abs(self.low + self.bias), np.abs(self.high + self.bias)).astype(np.float64)
+        ends = np.abs(self.low + self.bias), np.abs(self.high + self.bias)
+        return np.asarray(np.maximum(*ends), np.float64)
 
     @property
     def peak(self) -> float:
@@ -114,8 +115,8 @@ def fixed_point(
     if shift < 1:
         bits = 64 + 1 - shift
         raise PassError(
-            f"{where}: rescaling its result needs {bits} bits and 64 are there; its output scale is too small "
-            "for its input scales: calibrate again, or leave this node float"
+            f"{where}: rescaling its result needs {bits} bits and 64 are there; its output scale is too "
+            "small for its input scales: calibrate again, or leave this node float"
         )
     multipliers = tuple(np.rint(term.real * 2.0**shift).astype(np.int64) for term in terms)
     addend = np.rint(offset * 2.0**shift).astype(np.int64)
@@ -139,8 +140,8 @@ def prove_int32(low: Array, high: Array, where: str) -> None:
     bits = signed_bits(int(np.min(low)), int(np.max(high)))
     if bits > 32:
         raise PassError(
-            f"{where}: its accumulator can need {bits} bits and int32 has 32; use fewer bits for its weights or "
-            "its input, or split the reduction"
+            f"{where}: its accumulator can need {bits} bits and int32 has 32; use fewer bits for its weights "
+            "or its input, or split the reduction"
         )
 
 
@@ -161,4 +162,5 @@ def _shift(terms: Sequence[Term], zero_point: int, constant: FloatArray, word: i
 
 def _shrink(array: IntArray) -> IntArray:
     """One number where all are equal: runtimes multiply by a scalar faster."""
-    return array.reshape(-1)[0] if array.size and np.all(array == array.reshape(-1)[0]) else array
+    flat = array.reshape(-1)
+    return flat[0].reshape(()) if flat.size and np.all(flat == flat[0]) else array

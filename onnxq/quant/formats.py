@@ -1,5 +1,6 @@
 """Integer number formats: how many bits, signed or not, and the codes they hold."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,10 +35,9 @@ class IntFormat:
         Raises:
             UsageError: the text is none of these.
         """
-        signed, digits = not text.startswith("u"), text.removeprefix("u").removeprefix("int")
-        if text != f"{'' if signed else 'u'}int{digits}" or not digits.isdigit():
+        if not (found := re.fullmatch(r"(u?)int([2-9]|[12][0-9]|3[0-2])", text)):
             raise UsageError(f"'{text}' is no integer format; expected int8, uint8, int16, uint16, int4 …")
-        return cls(int(digits), signed)
+        return cls(int(found[2]), signed=not found[1])
 
     @cached_property
     def qmin(self) -> int:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from onnxq.graph.match import constant, consumers, is_op, producer, rank, sole_consumer
 from onnxq.graph.scopes import scopes
-from onnxq.quant.eligibility import Kind, is_quantized_already, kind, why_not
+from onnxq.quant.eligibility import Kind, is_quantized_already, kind, masks, why_not
 from onnxq.quant.formats import INT32
 from onnxq.quant.operators import bias_add, operands, weight_axis
 from onnxq.quant.plan import NodeDecision, Plan, Role, ValueDecision
@@ -43,6 +43,7 @@ class _Placement:
         for node, scope in self.nodes:
             if reason := why_not(node, scope, target):
                 self.reasons[node] = reason
+        self._leave_masked()
         if target.float_tail:
             self._leave_tail()
         self._leave_idle_moves()
@@ -60,6 +61,17 @@ class _Placement:
 
     def _quantized(self) -> Iterator[ir.Node]:
         return (node for node, _ in self.nodes if node not in self.reasons)
+
+    def _leave_masked(self) -> None:
+        """What a mask of huge numbers reaches stays float, up to the Softmax or Clip that swallows it."""
+        masked: set[ir.Value] = set()
+        for node, _ in self.nodes:
+            reached = masks(node) or any(value in masked for value in node.inputs)
+            if not reached:
+                continue
+            self.reasons.setdefault(node, "a mask (−1e4 … −inf) reaches it, beside which 8 bits hold nothing")
+            if not is_op(node, "Softmax", "Clip"):
+                masked.update(node.outputs)
 
     def _leave_tail(self) -> None:
         """Layout operators from a Concat to the outputs stay float, so that each part keeps its own scale."""
@@ -143,7 +155,7 @@ class _Placement:
         if roles.bias is not None and (bias := node.inputs[roles.bias]) is not None:
             yield bias, Role.BIAS, None
         for output in node.outputs:
-            if output.is_graph_output() or list(output.uses()):
+            if output.is_graph_output() or output.uses():
                 yield output, Role.ACTIVATION, None
 
     @staticmethod
@@ -185,7 +197,7 @@ class _Placement:
 
     def _fixed(self) -> dict[ir.Value, tuple[float, float]]:
         ranges = self.target.fixed_range
-        return {node.outputs[0]: ranges[node.op_type] for node in self._quantized() if node.op_type in ranges}
+        return {node.outputs[0]: ranges[node.op_type] for node, _ in self.nodes if node.op_type in ranges}
 
 
 def _data(node: ir.Node) -> Iterable[ir.Value]:

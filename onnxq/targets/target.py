@@ -100,7 +100,7 @@ def load_target(name: str) -> Target:
         return parse_target(path.read_text(encoding="utf-8"), name)
     if name not in target_names():
         near = get_close_matches(name, target_names(), 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = f"; did you mean '{near[0]}'?" if near else "."
         raise TargetError(
             f"no target '{name}'{hint} Known: {', '.join(target_names())}, or a path to a .toml file"
         )
@@ -123,10 +123,8 @@ def parse_target(text: str, source: str) -> Target:
         formats = IntFormat.parse(activation["dtype"]), IntFormat.parse(weight["dtype"])
     except UsageError as error:
         raise TargetError(f"target {source}: {error}") from error
-    if tables[""]["form"] not in _FORMS:
-        raise TargetError(
-            f"target {source}: form is {tables['']['form']!r}, expected one of {', '.join(_FORMS)}"
-        )
+    if (form := tables[""]["form"]) not in _FORMS:
+        raise TargetError(f"target {source}: form is '{form}', expected {' or '.join(_FORMS)}")
     return Target(
         **tables[""],
         activation=formats[0],

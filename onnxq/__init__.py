@@ -1,0 +1,51 @@
+"""onnxq: float ONNX models to Q/DQ and to strict integer-only graphs, pass by pass, with proof.
+
+    import onnxq
+
+    result = onnxq.quantize("model.onnx", "calib/", target="generic-int8")
+    result.save("model.int8.onnx")
+
+Names are loaded when they are first used: ``import onnxq`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from onnxq._version import __version__
+
+if TYPE_CHECKING:
+    from onnxq.api import Result, load_samples, plan, quantize, run
+    from onnxq.errors import OnnxqError
+    from onnxq.evaluate.compare import compare
+    from onnxq.model_io import load, save
+
+__all__ = [
+    "OnnxqError",
+    "Result",
+    "__version__",
+    "compare",
+    "load",
+    "load_samples",
+    "plan",
+    "quantize",
+    "run",
+    "save",
+]
+
+_HOMES = {
+    "OnnxqError": "onnxq.errors",
+    "Result": "onnxq.api",
+    "compare": "onnxq.evaluate.compare",
+    "load": "onnxq.model_io",
+    "load_samples": "onnxq.api",
+    "plan": "onnxq.api",
+    "quantize": "onnxq.api",
+    "run": "onnxq.api",
+    "save": "onnxq.model_io",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'onnxq' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,105 @@
+"""Turn fake-quantized constants into integers."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import constant, get_input, is_op, producer
+from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.scopes import all_nodes
+from onnxq.pipeline.base import Contract, Pass
+from onnxq.pipeline.context import Context
+from onnxq.quant.bias import BiasSite, accumulator_qparams, bias_codes, find_bias, roomy_scale
+from onnxq.quant.operators import LINEAR
+from onnxq.quant.qdq import qparams_of
+from onnxq.quant.qparams import QParams
+
+__all__ = ["FoldFakeQuant"]
+
+
+@dataclass(frozen=True)
+class FoldFakeQuant(Pass):
+    """Turn constants behind QuantizeLinear into integers, and biases into int32 at scale s_x·s_w.
+
+           DequantizeLinear(QuantizeLinear(W, s, z), s, z)  =>  DequantizeLinear(W_q, s, z)
+           bias b of Conv, ConvTranspose, Gemm, MatMul+Add  =>  DequantizeLinear(b_q, s_x·s_w, 0)
+           QuantizeLinear(DequantizeLinear(q, s, z), s, z)  =>  q
+
+    1. A bias is taken where the data comes from a DequantizeLinear with one scale and the weight is fake-
+       quantized. Where the bias would not fit, the weight's scale is raised first (onnxq.quant.bias).
+    2. Then every constant in front of a QuantizeLinear becomes its codes, whoever put the pair there.
+    3. A pair that quantizes again what has the very same parameters cancels.
+    """
+
+    name: ClassVar[str] = "fold-fake-quant"
+    contract: ClassVar[Contract] = Contract.APPROXIMATE
+
+    def apply(self, rw: Rewriter, context: Context, /) -> None:
+        for node in all_nodes(rw.model):
+            if is_op(node, *LINEAR):
+                _fold_bias(node, rw)
+        for node in all_nodes(rw.model):
+            if is_op(node, "QuantizeLinear"):
+                _fold_constant(node, rw)
+                _cancel(node, rw)
+
+
+def _fold_bias(node: ir.Node, rw: Rewriter) -> None:
+    site = find_bias(node)
+    if isinstance(site, str):
+        return rw.skip(node, site)
+    if site is None:
+        return None
+    weight = site.weight_qparams
+    scale = roomy_scale(site)
+    if not np.array_equal(scale, weight.scale):
+        _requantize_weight(node, site, QParams(scale, weight.zero_point, weight.format, weight.axis), rw)
+    qparams = accumulator_qparams(site, scale)
+    source = site.holder.inputs[site.index]
+    name = source.name if source is not None and source.name else "bias"
+    codes = bias_codes(site.bias, qparams)
+    rw.set_input(site.holder, site.index, _dequantize(rw, codes, qparams, name))
+    return None
+
+
+def _requantize_weight(node: ir.Node, site: BiasSite, qparams: QParams, rw: Rewriter) -> None:
+    source = site.weight_pair.inputs[0]
+    name = source.name if source is not None and source.name else "weight"
+    rw.set_input(node, 1, _dequantize(rw, qparams.quantize(site.weight), qparams, name))
+    rw.remove(site.weight_pair)
+
+
+def _dequantize(rw: Rewriter, codes: np.ndarray, qparams: QParams, name: str) -> ir.Value:
+    inputs = [
+        rw.const(codes, f"{name}_quantized"),
+        rw.const(qparams.scale, f"{name}_scale"),
+        rw.const(qparams.zero_point, f"{name}_zero_point"),
+    ]
+    axis = {} if qparams.axis is None else {"axis": qparams.axis}
+    shape, dtype = ir.Shape(codes.shape), ir.DataType.FLOAT
+    return rw.op("DequantizeLinear", inputs, axis, dtype=dtype, shape=shape, output=f"{name}_dequantized")
+
+
+def _fold_constant(node: ir.Node, rw: Rewriter) -> None:
+    array = constant(get_input(node, 0))
+    if array is None or array.dtype != np.float32:
+        return None
+    qparams = qparams_of(node)
+    if qparams is None:
+        return rw.skip(node, "its scale is not a float32 constant, or its format is no 8- or 16-bit integer")
+    if node.outputs[0].is_graph_output():
+        return rw.skip(node, "its output is an output of the model")
+    rw.replace(node, rw.const(qparams.quantize(array), node.outputs[0].name or "codes"))
+    return None
+
+
+def _cancel(node: ir.Node, rw: Rewriter) -> None:
+    before = producer(node, 0, "DequantizeLinear") if node.graph is not None else None
+    if before is None or (codes := before.inputs[0]) is None:
+        return
+    first, second = qparams_of(before), qparams_of(node)
+    if first is not None and second is not None and first.same_as(second):
+        rw.bypass(node, codes)
+        rw.remove(before)

@@ -1,0 +1,133 @@
+"""fold-fake-quant: integers in the file, exact values where nothing is rounded anew."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import constant
+from onnxq.passes.quantization.fold_fake_quant import FoldFakeQuant
+from onnxq.pipeline.base import Outcome
+from onnxq.pipeline.context import Context
+from onnxq.quant.qdq import dequantized
+
+Rewrite = Callable[..., Outcome]
+Text = Callable[..., ir.Model]
+
+LINEAR = """g (uint8[1,2,4,4] q) => (float[1,2,4,4] y)
+    <float sx = {{0.5}}, uint8 zx = {{3}}, float[2,2,1,1] W = {weight}, float[2] b = {bias},
+     float[2] sw = {{0.25, 0.125}}, int8[2] zw = {{0, 0}}> {{
+    x = DequantizeLinear (q, sx, zx)
+    wq = QuantizeLinear <axis = 0> (W, sw, zw)
+    wd = DequantizeLinear <axis = 0> (wq, sw, zw)
+    y = Conv (x, wd, b)
+}}"""
+
+
+def test_a_constant_in_front_of_a_pair_becomes_its_codes(rewrite: Rewrite) -> None:
+    rewrite(
+        "fold-fake-quant",
+        before="""g (float[2,4] x) => (float[2,3] y) <float[4,3] W, float sw = {0.05}, int8 zw = {3}> {
+            wq = QuantizeLinear (W, sw, zw)
+            wd = DequantizeLinear (wq, sw, zw)
+            y = MatMul (x, wd)
+        }""",
+        after="""g (float[2,4] x) => (float[2,3] y) <int8[4,3] Wq, float sw, int8 zw> {
+            wd = DequantizeLinear (Wq, sw, zw)
+            y = MatMul (x, wd)
+        }""",
+        rtol=0,
+        atol=0,
+    )
+
+
+def test_a_bias_becomes_int32_at_the_accumulators_scale(rewrite: Rewrite) -> None:
+    done = rewrite(
+        "fold-fake-quant",
+        before=LINEAR.format(weight="{1, -2, 3, -4}", bias="{1.0, -0.4}"),
+        after="""g (uint8[1,2,4,4] q) => (float[1,2,4,4] y)
+            <float sx, uint8 zx, int8[2,2,1,1] W, int32[2] b, float[2] sw, int8[2] zw, float[2] sb,
+             int32[2] zb> {
+            x = DequantizeLinear (q, sx, zx)
+            wd = DequantizeLinear <axis = 0> (W, sw, zw)
+            bd = DequantizeLinear <axis = 0> (b, sb, zb)
+            y = Conv (x, wd, bd)
+        }""",
+        rtol=None,
+    )
+    found = dequantized(done.model.graph[3].inputs[2])
+    assert found is not None
+    pair, qparams = found
+    np.testing.assert_array_equal(qparams.scale, np.array([0.125, 0.0625], np.float32))
+    np.testing.assert_array_equal(
+        constant(pair.inputs[0]), np.array([8, -6], np.int32)
+    )  # −0.4 / 0.0625 = −6.4
+
+
+def test_a_weight_scale_is_raised_until_the_bias_fits(onnx_text: Text) -> None:
+    """Channel 0: all weights are zero, any scale will do. Channel 1: a bias of 1e9 against scale 2^-4."""
+    model = onnx_text(LINEAR.format(weight="{0, 0, 3, -4}", bias="{0.3, 1e9}"))
+    assert FoldFakeQuant().run(model, Context()).modified
+    conv = model.graph[len(model.graph) - 1]
+    bias, weight = dequantized(conv.inputs[2]), dequantized(conv.inputs[1])
+    assert bias is not None
+    assert weight is not None
+    codes = constant(bias[0].inputs[0])
+    assert codes is not None
+    assert np.abs(codes.astype(np.int64)).max() <= 2**30
+    np.testing.assert_allclose(bias[1].dequantize(codes), [0.3, 1e9], rtol=1e-6)
+    np.testing.assert_array_equal(bias[1].scale, np.float32(0.5) * weight[1].scale)
+
+
+def test_the_same_pair_twice_is_one_and_another_one_stays(rewrite: Rewrite) -> None:
+    text = """g (float[4] x) => (float[4] y) <float s = {{0.5}}, uint8 z = {{3}}, float t = {{{other}}}> {{
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        r = QuantizeLinear (d, t, z)
+        y = DequantizeLinear (r, t, z)
+    }}"""
+    rewrite(
+        "fold-fake-quant",
+        before=text.format(other=0.5),
+        after="""g (float[4] x) => (float[4] y) <float s, uint8 z> {
+            q = QuantizeLinear (x, s, z)
+            y = DequantizeLinear (q, s, z)
+        }""",
+        rtol=0,
+        atol=0,
+    )
+    rewrite("fold-fake-quant", before=text.format(other=0.25), after=None)
+
+
+def test_the_bias_behind_a_matmul_is_folded_too(rewrite: Rewrite) -> None:
+    rewrite(
+        "fold-fake-quant",
+        before="""g (uint8[2,4] q) => (float[2,3] y)
+            <float sx = {0.5}, uint8 zx = {3}, int8[4,3] W, float sw = {0.25}, int8 zw = {0}, float[3] b> {
+            x = DequantizeLinear (q, sx, zx)
+            w = DequantizeLinear (W, sw, zw)
+            m = MatMul (x, w)
+            y = Add (b, m)
+        }""",
+        after="""g (uint8[2,4] q) => (float[2,3] y)
+            <float sx, uint8 zx, int8[4,3] W, float sw, int8 zw, int32[3] b, float sb, int32 zb> {
+            x = DequantizeLinear (q, sx, zx)
+            w = DequantizeLinear (W, sw, zw)
+            m = MatMul (x, w)
+            d = DequantizeLinear (b, sb, zb)
+            y = Add (d, m)
+        }""",
+        rtol=None,
+    )
+
+
+def test_a_scaled_gemm_keeps_its_float_bias_with_a_reason(onnx_text: Text) -> None:
+    model = onnx_text("""g (uint8[2,4] q) => (float[2,3] y)
+        <float sx = {0.5}, uint8 zx = {3}, int8[4,3] W, float sw = {0.25}, int8 zw = {0}, float[3] b> {
+        x = DequantizeLinear (q, sx, zx)
+        w = DequantizeLinear (W, sw, zw)
+        y = Gemm <alpha = 0.5> (x, w, b)
+    }""")
+    done = FoldFakeQuant().run(model, Context())
+    assert not done.modified
+    assert "alpha and beta" in done.skips[0].reason

@@ -1,0 +1,53 @@
+"""Target files: what ships is sound, what is wrong is named with what is allowed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from onnxq.errors import TargetError
+from onnxq.targets.target import load_target, parse_target, target_names
+
+GOOD = (Path(__file__).parents[2] / "onnxq" / "targets" / "generic-int8.toml").read_text()
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_what_ships_is_named_like_its_file_and_puts_no_operator_in_two_kinds(name: str) -> None:
+    target = load_target(name)
+    assert target.name == name
+    assert not target.compute & target.move
+    assert target.fuse_activation <= target.compute
+    assert target.per_channel <= target.compute
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "message"),
+    [
+        ('name = "generic-int8"', 'name = "generic-int8', "not valid TOML"),
+        ("opset = 19", 'opset = "19"', "'opset' must be a int, found '19'"),
+        ("opset = 19", "opset = true", "'opset' must be a int, found True"),
+        ("opset = 19", "opsett = 19", "unknown key 'opsett'; allowed: name"),
+        ("[activation]", "[activations]", r"unknown table \[activations\]"),
+        ("symmetric = false", "symetric = false", r"\[activation\]: unknown key 'symetric'"),
+        ('dtype = "uint8"', 'dtype = "float8"', "'float8' is no integer format"),
+        ('form = "qdq"', 'form = "tflite"', "form is 'tflite', expected qdq or integer"),
+        ("Softmax = [0.0, 0.99609375]", "Softmax = 1", r"Softmax must be \[low, high\], found 1"),
+    ],
+)
+def test_mistakes_are_named(was: str, becomes: str, message: str) -> None:
+    assert was in GOOD
+    with pytest.raises(TargetError, match=f"target mine.toml.*{message}"):
+        parse_target(GOOD.replace(was, becomes), "mine.toml")
+
+
+def test_unknown_names_get_the_nearest_one() -> None:
+    with pytest.raises(TargetError, match="did you mean 'integer'"):
+        load_target("intger")
+
+
+def test_a_users_own_file_is_given_by_path(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(GOOD.replace('name = "generic-int8"', 'name = "mine"'))
+    assert load_target(str(file)).name == "mine"
+    with pytest.raises(TargetError, match=re.escape("does not exist")):
+        load_target(str(tmp_path / "other.toml"))
