@@ -26,10 +26,13 @@ class Codes:
     zero_point: int
 
     def quantize(self, values: Array, dtype: np.dtype[np.generic]) -> Array:
-        """The codes of real numbers: rounded half to even, saturated to ``dtype``."""
+        """The codes of real numbers: rounded half to even, saturated to ``dtype``.
+
+        Divided in float32, as QuantizeLinear does: in float64 what is a tie there may round the other way.
+        """
         limits = np.iinfo(dtype.name)
-        codes = np.rint(values.astype(np.float64) / self.scale) + self.zero_point
-        return np.asarray(np.clip(codes, limits.min, limits.max), dtype)
+        steps = np.rint(values.astype(np.float32) / np.float32(self.scale)).astype(np.float64)
+        return np.asarray(np.clip(steps + self.zero_point, limits.min, limits.max), dtype)
 
     def dequantize(self, codes: Array) -> FloatArray:
         """The real numbers that codes stand for, in float64."""

@@ -1,0 +1,195 @@
+"""Run samples through a model and fill one statistic per wanted value, in memory that does not grow.
+
+    filled = observe(model, {"conv1_out": Histogram()}, samples, progress)
+
+The wanted values become outputs of one ONNX Runtime session. While a sample runs, the arrays of the one
+before are counted by worker threads (both ONNX Runtime and numpy let go of the interpreter lock) and then
+forgotten: at most two samples' arrays are alive. A memory budget splits the values over several sweeps.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from onnxq.calibration.statistics import NotFiniteError, Statistic
+from onnxq.calibration.sweeps import plan_sweeps
+from onnxq.calibration.taps import Tapped, tap
+from onnxq.data.samples import Sample, Samples
+from onnxq.errors import DataError
+from onnxq.graph.numeric import Array
+from onnxq.runtime import Session
+
+__all__ = ["Options", "Sweep", "observe"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: ``threads`` of ONNX Runtime, ``workers`` that count, ``memory`` in bytes for activations.
+
+    A budget that needs several sweeps can change the last bits of what is measured: ONNX Runtime fuses around
+    the values it must output, and these then differ from sweep to sweep.
+
+    ``skip_bad`` leaves an array with NaN or infinity out of its value's statistic instead of failing.
+    """
+
+    threads: int | None = None
+    workers: int = 2
+    memory: int | None = None
+    providers: Sequence[str] = ("CPUExecutionProvider",)
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    order: int
+    name: str
+    statistic: Statistic
+    array: Array
+
+
+_Failures = list[tuple[int, DataError]]
+
+
+class _NotFiniteDataError(DataError):
+    """A value became NaN or infinite: the one failure that ``skip_bad`` forgives."""
+
+
+@dataclass
+class Sweep:
+    """Some values, observed together over some samples; the statistics are filled in place."""
+
+    model: ir.Model
+    statistics: Mapping[str, Statistic]
+    options: Options
+    skipped: dict[str, list[int]] = field(default_factory=dict)
+
+    def run(self, samples: Iterable[tuple[int, Sample]]) -> Iterator[int]:
+        """Add samples, given with their positions; yields a position when all before and it are counted.
+
+        Raises:
+            DataError: a sample does not fit the model or the others, or a value becomes NaN or infinite.
+            ModelError: the model does not run, or it has no such value.
+        """
+        tapped = tap(self.model, self.statistics)
+        fed = {value.name for value in tapped.model.graph.inputs}
+        asked = [name for name in tapped.names.values() if name not in fed]
+        session = Session(
+            tapped.model,
+            threads=self.options.threads,
+            providers=self.options.providers,
+            extra_outputs=asked,
+        )
+        pending: tuple[int, list[Future[_Failures]]] | None = None
+        with ThreadPoolExecutor(self.options.workers, "onnxq-count") as pool:
+            for index, sample in samples:
+                arrays = _run(session, asked, sample)
+                if pending is not None:
+                    yield _settled(*pending)
+                pending = index, self._count(pool, tapped, arrays, index, sample)
+                del arrays
+            if pending is not None:
+                yield _settled(*pending)
+
+    def _count(
+        self,
+        pool: ThreadPoolExecutor,
+        tapped: Tapped,
+        arrays: Mapping[str, Array],
+        index: int,
+        sample: Sample,
+    ) -> "list[Future[_Failures]]":
+        jobs = [
+            _Job(order, name, self.statistics[name], arrays[tapped.names[name]])
+            for order, name in enumerate(self.statistics)
+        ]
+        groups = _balanced(jobs, self.options.workers)
+        return [pool.submit(self._update, group, index, sample) for group in groups]
+
+    def _update(self, jobs: list[_Job], index: int, sample: Sample) -> _Failures:
+        failures: _Failures = []
+        while jobs:  # each array is let go of as soon as it is counted
+            job = jobs.pop()
+            try:
+                _add(job, index, sample)
+            except _NotFiniteDataError as error:
+                if self.options.skip_bad:
+                    self.skipped.setdefault(job.name, []).append(index)
+                else:
+                    failures.append((job.order, error))
+            except DataError as error:
+                failures.append((job.order, error))
+        return failures
+
+
+def observe(
+    model: ir.Model,
+    wants: Mapping[str, Statistic],
+    samples: Samples,
+    progress: Progress,
+    options: Options | None = None,
+) -> Mapping[str, Statistic]:
+    """One statistic per value name, filled with what the value holds over all samples.
+
+    ``wants`` gives the statistics to start from; they are copied, not changed. A value in the branch of an
+    If that is never taken keeps a count of zero.
+
+    Raises:
+        DataError: there are no samples, a sample does not fit the model, or a value becomes NaN or infinite.
+        ModelError: the model does not run, or it has no such value.
+    """
+    options = options or Options()
+    filled = {name: deepcopy(statistic) for name, statistic in wants.items()}
+    total = len(samples)
+    if filled and not total:
+        raise DataError("calibration needs at least one sample, but the data set is empty")
+    groups = plan_sweeps(model, list(filled), samples, options.memory) if filled else []
+    for number, names in enumerate(groups):
+        sweep = Sweep(model, {name: filled[name] for name in names}, options)
+        for index in sweep.run(enumerate(samples)):
+            progress("calibrating", number * total + index + 1, len(groups) * total)
+    return filled
+
+
+def _run(session: Session, asked: Sequence[str], sample: Sample) -> dict[str, Array]:
+    try:
+        return {**sample.feeds, **session.run(sample.feeds, asked)}
+    except DataError as error:
+        raise DataError(f"sample '{sample.name}': {error}") from error
+
+
+def _balanced(jobs: Sequence[_Job], workers: int) -> list[list[_Job]]:
+    """The jobs in as many groups of nearly equal work: the largest first, each to the least loaded."""
+    groups: list[list[_Job]] = [[] for _ in range(workers)]
+    loads = [0] * workers
+    for job in sorted(jobs, key=lambda job: -job.array.size):
+        lightest = loads.index(min(loads))
+        groups[lightest].append(job)
+        loads[lightest] += job.array.size + 4096
+    return groups
+
+
+def _settled(index: int, futures: Sequence[Future[_Failures]]) -> int:
+    """Wait for a sample; of several failures the one of the first wanted value is raised."""
+    failures = [failure for future in futures for failure in future.result()]
+    if failures:
+        raise min(failures, key=lambda failure: failure[0])[1]
+    return index
+
+
+def _add(job: _Job, index: int, sample: Sample) -> None:
+    where = f"value '{job.name}' in sample '{sample.name}'"
+    if job.array.dtype.kind not in "fiub":
+        raise DataError(f"{where} is {job.array.dtype}, and statistics are taken of numbers only")
+    try:
+        job.statistic.update(job.array, index)
+    except NotFiniteError as error:
+        raise _NotFiniteDataError(
+            f"{where} cannot be calibrated: {error}; remove the sample, or leave this value in float"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{where} does not fit the earlier samples: {error}") from error

@@ -1,0 +1,9 @@
+"""Calibration methods: what range of real numbers a value's codes should cover.
+
+low, high = get_method("percentile:99.99").range(statistic, INT8, symmetric=True)
+"""
+
+from onnxq.calibration.ranges.base import Method
+from onnxq.calibration.ranges.registry import get_method, method_names
+
+__all__ = ["Method", "get_method", "method_names"]

@@ -1,0 +1,34 @@
+"""``onnxq plan``: what quantize would do, and why."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from onnxq.cli import options as opt
+from onnxq.cli.console import result
+
+__all__ = ["plan"]
+
+
+def plan(
+    model: opt.Model,
+    target: opt.TargetName = "generic-int8",
+    options: opt.Options = "",
+    only_nodes: Annotated[bool, typer.Option("--nodes", help="Only the table of nodes.")] = False,
+    only_values: Annotated[bool, typer.Option("--values", help="Only the table of values.")] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Show what quantize would do to each node and value, and why.
+
+    Nothing is measured, so no data is needed.
+    """
+    from onnxq import api
+    from onnxq.report.plan import as_dict, nodes, values
+
+    decisions = api.plan(model, target, options)
+    if as_json:
+        return result(json.dumps(as_dict(decisions), indent=1))
+    if only_nodes == only_values:
+        return result(nodes(decisions), "", values(decisions))
+    return result(nodes(decisions) if only_nodes else values(decisions))

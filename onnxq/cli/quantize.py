@@ -1,0 +1,77 @@
+"""``onnxq quantize``: float model and samples in, quantized model out."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from onnxq.cli import options as opt
+from onnxq.cli.console import progress, result
+from onnxq.cli.paths import check_destination, disk_size, write_json
+from onnxq.cli.watch import Watch
+
+__all__ = ["quantize"]
+
+
+def quantize(
+    model: opt.Model,
+    data: opt.DataFor,
+    output: opt.Output,
+    target: opt.TargetName = "generic-int8",
+    form: Annotated[
+        Literal["qdq", "integer"] | None, typer.Option(help="What to make; by default what the target takes.")
+    ] = None,
+    options: opt.Options = "",
+    preprocess: opt.Preprocess = None,
+    limit: opt.Limit = None,
+    seed: opt.Seed = 0,
+    proof: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Compare with the float model on N samples; 0: do not.")
+    ] = 16,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write plan, steps and proof as JSON.")
+    ] = None,
+    verify_each: opt.VerifyEach = False,
+    check_each: opt.CheckEach = False,
+    time_passes: opt.TimePasses = False,
+    dump_after: opt.DumpAfter = None,
+    explain: opt.Explain = False,
+) -> None:
+    """Quantize a float model, given samples of its real input.
+
+    Measure the accuracy of your task on held-out samples with `onnxq compare`: the proof printed here is
+    on calibration samples.
+    """
+    from onnxq import api
+    from onnxq.data.preprocessing import Preprocessing
+    from onnxq.report.quantization import as_dict, summary
+
+    check_destination(output, model)
+    if report is not None:
+        check_destination(report, model, output)
+    watch = Watch.of(
+        verify_each=verify_each,
+        check_each=check_each,
+        time_passes=time_passes,
+        dump_after=dump_after,
+        explain=explain,
+    )
+    with progress() as bar:
+        made = api.quantize(
+            model,
+            data,
+            target=target,
+            form=form,
+            options=options,
+            preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
+            limit=limit,
+            seed=seed,
+            proof=proof,
+            progress=bar,
+            hooks=watch.hooks,
+        )
+    made.save(output)
+    if report is not None:
+        write_json(report, as_dict(made))
+    sizes = disk_size(model), disk_size(output)
+    result(*summary(made, data, sizes), *watch.tables(made.report), f"written to {output}")

@@ -1,0 +1,64 @@
+"""``onnxq verify``: is the model well formed, valid and loadable, and does it hold integers only?"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onnxq.cli import options as opt
+from onnxq.cli.console import result
+from onnxq.errors import CheckError, ModelError
+from onnxq.report.table import Table, plural
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["verify"]
+
+
+def verify(
+    model: opt.Model,
+    integer_only: Annotated[
+        bool, typer.Option("--integer-only", help="Also list every float tensor, initializer and attribute.")
+    ] = False,
+) -> None:
+    """Check a model, and whether it holds integers only.
+
+    Its graph must be well formed, valid ONNX and something that ONNX Runtime loads. Exit code 1 if not.
+    """
+    from onnxq import model_io
+
+    loaded = model_io.load(model)
+    failures: list[str] = []
+    for check, complaint in _checks(loaded):
+        result(f"{check}: {complaint or 'ok'}")
+        failures += [check] if complaint else []
+    if integer_only:
+        from onnxq.evaluate.integer_only import float_tensors
+
+        found = float_tensors(loaded)
+        count = plural(len(found), "float tensor")
+        rows = [(tensor.name, tensor.where, tensor.reason) for tensor in found]
+        result(Table(count, ["name", "scope", "what"], rows) if found else count)
+        failures += [count] if found else []
+    if failures:
+        raise CheckError(f"'{model}' fails: {', '.join(failures)}")
+
+
+def _checks(model: "ir.Model") -> Iterator[tuple[str, str]]:
+    """Each check with what it complains of."""
+    from onnxq import model_io
+    from onnxq.graph.verify import verify as verify_graph
+    from onnxq.runtime import Session
+
+    checks: dict[str, Callable[[], object]] = {
+        "graph": lambda: verify_graph(model),
+        "onnx checker": lambda: model_io.check(model),
+        "onnxruntime": lambda: Session(model, threads=1),
+    }
+    for name, check in checks.items():
+        try:
+            check()
+            yield name, ""
+        except ModelError as error:
+            yield name, str(error)

@@ -1,0 +1,67 @@
+"""Conv on codes.
+
+    acc = ConvInteger(x, w, z_x, z_w) = Σ (x − z_x)·(w − z_w)
+    y = clamp(z_y + s_x·s_w[c]/s_y · (acc + b[c]))
+
+Padding inserts z_x, that is, zero. Weights are uint8 (int8 ones move by 128, and so does their zero point):
+ONNX Runtime has a fast kernel for those only, and before 1.24 none for int8.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.numeric import FloatArray, IntArray
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.region import Region
+from onnxq.passes.lowering.integer.requantize import requantize
+from onnxq.passes.lowering.integer.weight import read_weight
+from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
+
+__all__ = ["accumulator_term", "lower_conv", "zero_point"]
+
+
+def lower_conv(region: Region, rw: Rewriter) -> ir.Value:
+    """Conv of any rank, groups, dilations and padding."""
+    x, weight = region.activation(0), read_weight(region.operand(1), 0)
+    spatial = weight.codes.ndim - 2
+    per_channel = (-1, *[1] * spatial)
+    scale = weight.scale.reshape(per_channel) if weight.scale.ndim else weight.scale
+    low, high = (b.reshape(per_channel) for b in weight.bounds(x, tuple(range(1, weight.codes.ndim))))
+    bias = np.zeros(()) if region.bias is None else region.bias
+    if region.has(2):
+        own = region.constant(2)
+        if own is None:
+            raise Refused("its bias is not constant")
+        bias = bias + own.reshape(per_channel)
+    term = accumulator_term(region, x.scale * scale, low, high, bias)
+    w, w_zero = weight.constants(rw, ir.DataType.UINT8)
+    acc = rw.op(
+        "ConvInteger",
+        [x.codes, w, zero_point(rw, x), w_zero],
+        region.node.attributes,
+        like=region.result,
+        dtype=ir.DataType.INT32,
+    )
+    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    return requantize(rw, [acc], fixed, region)
+
+
+def accumulator_term(
+    region: Region, scale: FloatArray, low: IntArray, high: IntArray, bias: FloatArray
+) -> Term:
+    """An int32 accumulator worth ``scale`` a unit, with a real bias added on its own grid.
+
+    Raises:
+        PassError: accumulator and bias can leave int32.
+    """
+    grid = np.rint(bias / scale)
+    bits = np.clip(grid, -(2.0**62), 2.0**62).astype(np.int64)
+    prove_int32(np.minimum(low, low + bits), np.maximum(high, high + bits), region.where)
+    return Term(scale / region.scale, low, high, bits)
+
+
+def zero_point(rw: Rewriter, operand: Operand) -> ir.Value:
+    """The operand's zero point as a constant of its own type."""
+    array = np.asarray(operand.zero_point, operand.qparams.format.dtype)
+    return rw.const(array, f"{operand.codes.name or 'codes'}_zero_point")

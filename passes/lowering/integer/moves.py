@@ -1,0 +1,123 @@
+"""Operators that only move numbers, or choose among them: on codes they do the same.
+
+MaxPool, Reshape, Transpose, Slice, Concat and the like give codes of their input's parameters. Two need care:
+Pad fills with the code of its value, and Resize by scales, which are floats, becomes Resize by sizes.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import constant, get_input, is_op, static_shape
+from onnxq.graph.numeric import IntArray
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused
+
+__all__ = ["SHAPE_READERS", "lower_move"]
+
+MOVES = frozenset(
+    {
+        "Compress",
+        "Concat",
+        "DepthToSpace",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Identity",
+        "MaxPool",
+        "Pad",
+        "ReduceMax",
+        "ReduceMin",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+
+SHAPE_READERS = frozenset({"Shape", "Size", "ArgMax", "ArgMin"})
+"""Their answer is the same for codes as for the numbers that these stand for."""
+
+
+def lower_move(node: ir.Node, operands: Operands, rw: Rewriter) -> dict[ir.Value, Operand]:
+    """Prepare the same operator on codes; its float outputs with the integer tensors that stand for them.
+
+    The answer is empty where the node is no such operator or reads floats.
+
+    Raises:
+        Refused: it is one, but cannot run on codes.
+    """
+    source = get_input(node, 0)
+    if not is_op(node, *MOVES) or source is None or (operand := operands.get(source)) is None:
+        return {}
+    if not operand.per_tensor or any(o.dtype not in (None, ir.DataType.FLOAT) for o in node.outputs):
+        raise Refused("it moves a tensor with one scale per channel, or gives indices as well")
+    inputs: list[ir.Value | None] = [operand.codes, *node.inputs[1:]]
+    attributes = dict(node.attributes)
+    if is_op(node, "Concat"):
+        parts = [None if value is None else operands.get(value) for value in node.inputs]
+        if any(part is None or not part.qparams.same_as(operand.qparams) for part in parts):
+            return {}
+        inputs = [part.codes for part in parts if part is not None]
+    if is_op(node, "Pad"):
+        inputs = _pad(node, operand, rw)
+    if is_op(node, "Resize"):
+        inputs = _resize(node, operand, rw)
+    made = rw.op(node.op_type, inputs, attributes, outputs=len(node.outputs)).producer()
+    assert made is not None, "a prepared value has a node"
+    moved: dict[ir.Value, Operand] = {}
+    for was, now in zip(node.outputs, made.outputs, strict=True):
+        now.type, now.shape = ir.TensorType(operand.qparams.format.ir_dtype), was.shape
+        now.name = rw.unique(f"{was.name or 'moved'}_codes")
+        moved[was] = Operand(now, operand.qparams)
+    return moved
+
+
+def _pad(node: ir.Node, operand: Operand, rw: Rewriter) -> list[ir.Value | None]:
+    """The inputs of Pad, its value as a code.
+
+    Raises:
+        Refused: the value is computed, or is no code.
+    """
+    given = get_input(node, 2)
+    real = constant(given) if given is not None else np.zeros((), np.float32)
+    if given is not None and (own := constant(given)) is not None and own.dtype.kind in "iu":
+        return [operand.codes, *node.inputs[1:]]
+    if real is None:
+        raise Refused("its value is computed at run time")
+    code: IntArray = operand.qparams.quantize(real.reshape(()))
+    if float(operand.qparams.dequantize(code)) != float(real.reshape(())):
+        raise Refused(f"its value {float(real.reshape(())):g} is no code of its input's scale and zero point")
+    value = rw.const(code, f"{operand.codes.name or 'codes'}_pad")
+    return [operand.codes, node.inputs[1], value, *node.inputs[3:]]
+
+
+def _resize(node: ir.Node, operand: Operand, rw: Rewriter) -> list[ir.Value | None]:
+    """The inputs of a nearest-neighbour Resize, with sizes in place of scales.
+
+    Raises:
+        Refused: it interpolates, or the sizes are not whole multiples known beforehand.
+    """
+    mode = node.attributes.get_string("mode", "nearest")
+    if (
+        mode != "nearest"
+        or node.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize"
+    ):
+        raise Refused(f"it interpolates (mode '{mode}'); only nearest has an integer rule")
+    if get_input(node, 3) is not None:
+        return [operand.codes, None, None, node.inputs[3]]
+    scales, sizes = constant(get_input(node, 2)), static_shape(node.inputs[0])
+    if scales is None or sizes is None:
+        raise Refused("its scales are computed or its shape is not static; give sizes")
+    axes = node.attributes.get_ints("axes", range(len(sizes)))
+    exact = [float(scale) * sizes[axis] for scale, axis in zip(scales, axes, strict=True)]
+    if any(size != int(size) for size in exact):
+        raise Refused("its scales do not give whole sizes")
+    target = rw.const(np.asarray(exact, np.int64), f"{node.outputs[0].name or 'resize'}_sizes")
+    return [operand.codes, None, None, target]

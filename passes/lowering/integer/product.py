@@ -1,0 +1,63 @@
+"""Mul, and Div by a constant.
+
+    y = clamp(z_y + s_a·s_b/s_y · (a − z_a)·(b − z_b))          y = clamp(z_y + s_a·c/s_y · (a − z_a))
+
+The product of two codes fits 18 bits; a constant tensor becomes a tensor of multipliers.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.numeric import FloatArray
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.addition import code_term
+from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.region import Region
+from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.quant.fixed_point import Term, fixed_point
+
+__all__ = ["centered", "lower_division", "lower_product"]
+
+
+def lower_product(region: Region, rw: Rewriter) -> ir.Value:
+    """Mul with broadcasting, of two activations or of one and a constant."""
+    for index in (0, 1):
+        if (number := region.constant(1 - index)) is not None:
+            return _scaled(region, rw, region.activation(index), number)
+    a, b = region.activation(0), region.activation(1)
+    ends = [left * right for left in (a.low, a.high) for right in (b.low, b.high)]
+    real = np.asarray(a.scale * b.scale / region.scale)
+    term = Term(real, np.asarray(min(ends), np.int64), np.asarray(max(ends), np.int64))
+    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    factors = [centered(rw, a), centered(rw, b)]
+    product = rw.op("Mul", factors, like=region.result, dtype=ir.DataType.INT32)
+    return requantize(rw, [product], fixed, region)
+
+
+def lower_division(region: Region, rw: Rewriter) -> ir.Value:
+    """Div by a constant.
+
+    Raises:
+        Refused: the divisor is computed, or zero somewhere.
+    """
+    divisor = region.constant(1)
+    if divisor is None:
+        raise Refused("its divisor is computed at run time; there is no integer rule for that")
+    if not divisor.all():
+        raise Refused("its divisor is zero somewhere")
+    return _scaled(region, rw, region.activation(0), 1.0 / divisor)
+
+
+def centered(rw: Rewriter, operand: Operand) -> ir.Value:
+    """``q − z`` as int32."""
+    wide = cast(rw, operand.codes, ir.DataType.INT32)
+    if operand.zero_point == 0:
+        return wide
+    zero = rw.const(np.asarray(operand.zero_point, np.int32), f"{operand.codes.name or 'codes'}_zero_point")
+    return rw.op("Sub", [wide, zero], like=operand.codes, dtype=ir.DataType.INT32)
+
+
+def _scaled(region: Region, rw: Rewriter, operand: Operand, factor: FloatArray) -> ir.Value:
+    term = code_term(operand, operand.scale * factor / region.scale)
+    fixed = fixed_point([term], region.zero_point, region.low, region.high, narrow=True, where=region.where)
+    return requantize(rw, [operand.codes], fixed, region)

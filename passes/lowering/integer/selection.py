@@ -1,0 +1,49 @@
+"""Concat, Max, Min and Where: every output element is one of the inputs' elements.
+
+    Q(select(a, b, …)) = select(Q(a), Q(b), …)
+
+since rounding keeps order. So each input gets the output's parameters, by a table where they differ, and the
+operator itself runs on codes.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import get_input, is_op
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.lookup import gather, rescale
+from onnxq.passes.lowering.integer.operand import Operand
+from onnxq.passes.lowering.integer.region import Region
+from onnxq.quant.qparams import QParams
+
+__all__ = ["lower_selection", "rescaled"]
+
+
+def lower_selection(region: Region, rw: Rewriter) -> ir.Value:
+    """Concat, Max or Min of any number of inputs; Where, whose condition passes through."""
+    inputs: list[ir.Value | None] = []
+    for index in range(len(region.node.inputs)):
+        if index == 0 and is_op(region.node, "Where"):
+            inputs.append(get_input(region.node, 0))
+            continue
+        number = region.constant(index)
+        if number is None:
+            inputs.append(rescaled(rw, region.activation(index), region.output))
+            continue
+        codes = region.output.quantize(number.astype(np.float32))
+        inputs.append(rw.const(codes, f"{region.result.name}_constant"))
+    dtype = region.output.format.ir_dtype
+    chosen = rw.op(region.node.op_type, inputs, region.node.attributes, like=region.result, dtype=dtype)
+    fmt = region.output.format
+    if (region.low, region.high) == (fmt.qmin, fmt.qmax):
+        return chosen
+    bounds = (np.asarray(end, fmt.dtype) for end in (region.low, region.high))
+    ends = [rw.const(bound, f"{region.result.name}_bound") for bound in bounds]
+    return rw.op("Clip", [chosen, *ends], like=region.result, dtype=dtype)
+
+
+def rescaled(rw: Rewriter, operand: Operand, output: QParams) -> ir.Value:
+    """The operand's numbers in other parameters: itself where they are equal, else through a table."""
+    if operand.qparams.same_as(output):
+        return operand.codes
+    return gather(rw, operand, rescale(operand, output))

@@ -1,0 +1,115 @@
+"""From Q/DQ nodes to integer nodes, one QuantizeLinear after the other.
+
+Each QuantizeLinear stands for what lies between it and the DequantizeLinears before it. That is nothing (a
+change of parameters), a function of one tensor (a table), or an operator of the list. The integer nodes take
+the place of the QuantizeLinear and its name; float nodes that nobody reads any more go.
+"""
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from onnxq.errors import OnnxqError, PassError
+from onnxq.graph.match import get_input, is_op, producer
+from onnxq.graph.rewriter import Rewriter, describe
+from onnxq.graph.scopes import scopes
+from onnxq.passes.lowering.integer.interface import substitute
+from onnxq.passes.lowering.integer.lookup import gather, read_function, tabulate
+from onnxq.passes.lowering.integer.moves import SHAPE_READERS
+from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.operators import OPERATORS
+from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
+from onnxq.passes.lowering.integer.region import read_region
+from onnxq.passes.lowering.integer.selection import rescaled
+from onnxq.quant.qdq import qparams_of
+
+__all__ = ["lower_regions", "sweep"]
+
+
+def lower_regions(rw: Rewriter, operands: QdqOperands) -> dict[ir.Node, str]:
+    """Lower every QuantizeLinear of every graph; the nodes that stay, with the reason.
+
+    Raises:
+        PassError: an accumulator can overflow, or something unexpected happened; names the node.
+    """
+    reasons: dict[ir.Node, str] = {}
+    idle: list[ir.Node] = []
+    for scope in scopes(rw.model):
+        if scope.is_function:
+            continue
+        operands.enter(scope.graph)
+        for node in list(scope.graph):
+            if is_op(node, "DequantizeLinear"):
+                idle.append(node)
+            if is_op(node, *SHAPE_READERS):
+                _read_codes(node, rw, operands)
+            if is_op(node, "QuantizeLinear"):
+                idle += _lower(node, rw, operands, reasons)
+    sweep(rw, idle)
+    return reasons | operands.reasons
+
+
+def sweep(rw: Rewriter, nodes: Iterable[ir.Node]) -> None:
+    """Remove nodes that nobody reads, and those before them that only they read."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        if node.graph is None:
+            continue
+        before = [maker for value in node.inputs if (maker := producer(value)) is not None]
+        rw.remove(node)
+        if node.graph is None:
+            stack += before
+
+
+def _read_codes(node: ir.Node, rw: Rewriter, operands: QdqOperands) -> None:
+    source = get_input(node, 0)
+    operand = None if source is None else operands.get(source)
+    usable = operand is not None and operand.per_tensor
+    if operand is not None and usable:
+        rw.set_input(node, 0, operand.codes)
+    operands.settle(edited=usable)
+
+
+def _lower(
+    quantize: ir.Node, rw: Rewriter, operands: QdqOperands, reasons: dict[ir.Node, str]
+) -> list[ir.Node]:
+    """Replace one QuantizeLinear; the float node that it leaves idle."""
+    maker = producer(quantize)
+    try:
+        codes = _codes(quantize, rw, operands, reasons)
+    except OnnxqError:
+        raise
+    except Exception as error:
+        raise PassError(f"lower-integer failed in front of {describe(quantize)}: {error}") from error
+    if codes is None:
+        operands.settle(edited=False)
+        return []
+    substitute(rw, quantize, codes)
+    operands.settle(edited=True)
+    return [] if maker is None else [maker]
+
+
+def _codes(
+    quantize: ir.Node, rw: Rewriter, operands: QdqOperands, reasons: dict[ir.Node, str]
+) -> ir.Value | None:
+    """The prepared codes that a QuantizeLinear makes, or None and a reason."""
+    node, value = producer(quantize) or quantize, quantize.inputs[0]
+    try:
+        output = qparams_of(quantize)
+        if value is None or output is None or output.axis is not None:
+            raise Refused("its scale and zero point are not one pair of constants")
+        if output.format.bits != 8:
+            raise Refused(f"it gives {output.format}; only int8 and uint8 are lowered")
+        if (operand := operands.get(value)) is not None:
+            return rescaled(rw, operand, output)
+        if (function := read_function(value, operands)) is not None:
+            return gather(rw, function.operand, tabulate(function, output, rw.model.opset_imports))
+        region = read_region(quantize, output, operands)
+        node = region.node
+        if (lower := OPERATORS.get(node.op_type)) is None or node.domain not in ("", "ai.onnx"):
+            raise Refused("there is no integer rule for this operator")
+        return lower(region, rw)
+    except Refused as refusal:
+        reasons[node] = str(refusal)
+        return None

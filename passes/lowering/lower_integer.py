@@ -1,0 +1,113 @@
+"""Lower a Q/DQ graph to integers only."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from onnxq.errors import CheckError, PassError
+from onnxq.evaluate.integer_only import float_tensors, is_float_type
+from onnxq.graph.match import consumers, is_op
+from onnxq.graph.rewriter import Rewriter, describe
+from onnxq.graph.scopes import all_nodes
+from onnxq.passes.lowering.integer.interface import lower_inputs, lower_outputs
+from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
+from onnxq.passes.lowering.integer.walk import lower_regions, sweep
+from onnxq.pipeline.base import Contract, Pass
+from onnxq.pipeline.context import Context
+
+__all__ = ["LowerInteger"]
+
+OPSET = 13
+"""From here on ReduceSum takes its axes as an input and Q/DQ know scales per channel."""
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class LowerInteger(Pass):
+    """Lower a Q/DQ graph to integers only: no float tensor, initializer or attribute is left.
+
+           Q(op(DQ(x), DQ(w)))  =>  clamp((acc·M + K) >> S)    acc = op on codes,  M/2^S = s_x·s_w/s_y
+
+    1. A float input that is only quantized becomes an integer input; a float output that is dequantized
+       an integer output. Names stay; ``onnxq.scale.<name>`` and ``onnxq.zero_point.<name>`` are metadata.
+    2. Linear operators, sums, products and averages compute exact integers and rescale them with one
+       rounding, half up, proven not to overflow. Relu and Clip in front of a Q only narrow the clamp.
+    3. Elementwise functions of one tensor become tables of 256 codes, computed by ONNX Runtime.
+    4. Operators that move or choose numbers run on codes.
+
+    What cannot be lowered is an error that lists every float node left with its reason. With ``allow_float``
+    these stay as islands between DequantizeLinear and QuantizeLinear, each reported.
+    """
+
+    name: ClassVar[str] = "lower-integer"
+    contract: ClassVar[Contract] = Contract.INTEGER_EXACT
+
+    allow_float: bool = False
+
+    def apply(self, rw: Rewriter, context: Context, /) -> None:
+        opset = rw.model.opset_imports.get("") or 0
+        if not any(is_op(node, "QuantizeLinear", "DequantizeLinear") for node in all_nodes(rw.model)):
+            return
+        if opset < OPSET:
+            raise PassError(
+                f"lower-integer needs opset {OPSET} or later, the model has {opset}: raise it first"
+            )
+        _annotate(rw.model)
+        inputs = lower_inputs(rw)
+        operands = QdqOperands(rw)
+        reasons = lower_regions(rw, operands)
+        sweep(rw, lower_outputs(rw, operands))
+        rw.finish()
+        rw.finish()
+        islands = dict(_left(rw.model, reasons))
+        if self.allow_float:
+            for node, reason in islands.items():
+                rw.skip(node, reason)
+            return
+        lines = [f"{describe(node)}: {reason}" for node, reason in islands.items()]
+        lines += [f"input '{value.name}': {reason}" for value, reason in inputs.items()]
+        lines = lines or [
+            f"{found.name} ({found.where}): {found.reason}" for found in float_tensors(rw.model)
+        ]
+        if lines:
+            raise CheckError(_message(lines))
+
+
+def _annotate(model: ir.Model) -> None:
+    """Fill in types and shapes that the file leaves out: proofs of no overflow need them."""
+    values = (value for node in all_nodes(model) for value in node.outputs)
+    if any(value.name and (value.dtype is None or value.shape is None) for value in values):
+        ShapeInferencePass()(model)
+
+
+def _left(model: ir.Model, reasons: Mapping[ir.Node, str]) -> Iterator[tuple[ir.Node, str]]:
+    """Nodes that still compute floats; Q and DQ only where they are the obstacle themselves."""
+    for node in all_nodes(model):
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+        if not any(is_float_type(value.dtype) for value in values):
+            continue
+        border = is_op(node, "QuantizeLinear", "DequantizeLinear", "Constant")
+        if node in reasons:
+            yield node, reasons[node]
+        elif not border:
+            yield node, _reason(node)
+
+
+def _reason(node: ir.Node) -> str:
+    rounded = any(is_op(reader, "QuantizeLinear") for value in node.outputs for reader in consumers(value))
+    if rounded:
+        return "the nodes behind it could not be lowered"
+    return "no QuantizeLinear rounds its result; put Q/DQ behind it (insert-qdq), or quantize what it reads"
+
+
+def _message(lines: list[str]) -> str:
+    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    listed = "\n  ".join([*lines[:SHOWN], *more])
+    return (
+        f"lower-integer leaves {len(lines)} float places, expected none:\n  {listed}\n"
+        "Quantize them, or pass lower-integer{allow_float=true} to keep them as float islands."
+    )

@@ -1,0 +1,79 @@
+"""Proving one lowering: fake-quantize a float graph, lower it, and compare with exact rational arithmetic."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from onnxq.evaluate.integer_only import float_tensors
+from onnxq.graph.numeric import Array
+from onnxq.passes.lowering.lower_integer import LowerInteger
+from onnxq.pipeline.context import Context
+from onnxq.runtime import Session
+
+from .exact import Exact
+from .fake_quantizer import FakeQuantizer, shape_of, with_outputs
+
+Lower: TypeAlias = Callable[..., onnx.ModelProto]
+
+
+@pytest.fixture
+def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
+    """``lower(text, seed=, …)``: fake-quantize, lower and check a float graph; the integer model.
+
+    Every value gets a Q/DQ pair of its own, save those whose names begin with ``_``; moves share their
+    input's parameters. Checked: onnx.checker in full; nothing float is left; a second run changes nothing;
+    ONNX Runtime and onnx.reference agree on every bit; every code is what rational arithmetic gives,
+    rounding half up.
+    """
+
+    def run(
+        text: str,
+        *,
+        seed: int = 0,
+        dtype: str = "uint8",
+        weight: str = "int8",
+        per_channel: bool = True,
+        opset: int | None = None,
+        scale: float | None = None,
+    ) -> onnx.ModelProto:
+        rng = np.random.default_rng(seed)
+        proto = ir.to_proto(onnx_text(text, opset))
+        qdq = FakeQuantizer(proto, rng, np.dtype(dtype), np.dtype(weight), per_channel, scale).model
+        return check_lowering(qdq, rng)
+
+    return run
+
+
+def check_lowering(qdq: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
+    """Lower a Q/DQ model and hold the result against three references."""
+    onnx.checker.check_model(qdq, full_check=True)
+    first = LowerInteger().run(ir.from_proto(qdq), Context())
+    assert first.edits > 0
+    assert float_tensors(first.model) == []
+    strict = ir.to_proto(first.model)
+    assert LowerInteger().run(first.model, Context()).edits == 0
+    onnx.checker.check_model(strict, full_check=True)
+    feeds = {i.name: _codes(i, rng) for i in strict.graph.input}
+    taps = [output for node in strict.graph.node for output in node.output]
+    actual = Session(strict, optimize=False, threads=1, extra_outputs=taps).run(feeds)
+    for name, array in zip(
+        taps, ReferenceEvaluator(with_outputs(strict, taps)).run(taps, feeds), strict=True
+    ):
+        assert array.dtype == actual[name].dtype, name
+        np.testing.assert_array_equal(actual[name], array, err_msg=f"ONNX Runtime and reference: {name}")
+    Exact(qdq, feeds | actual).run()
+    return strict
+
+
+def _codes(info: onnx.ValueInfoProto, rng: np.random.Generator) -> Array:
+    dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+    if dtype == np.bool_:
+        return rng.integers(0, 2, shape_of(info)).astype(bool)
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.itemsize == 1 else (0, 3)
+    return rng.integers(low, high, shape_of(info), endpoint=True).astype(dtype)

@@ -1,0 +1,174 @@
+"""Q/DQ on every edge of a float model, written for the tests of lowerings alone."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from onnxq.graph.numeric import Array
+
+MOVES = {
+    "MaxPool",
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Slice",
+    "Pad",
+    "Resize",
+    "Split",
+    "Squeeze",
+    "Unsqueeze",
+}
+MOVES |= {"Identity", "Expand", "Tile", "DepthToSpace", "Gather", "ReduceMax"}
+LINEAR = {"Conv", "Gemm", "ConvTranspose"}
+
+
+class FakeQuantizer:
+    """Q/DQ on every edge of a float model, with ranges measured on random inputs."""
+
+    def __init__(
+        self,
+        proto: onnx.ModelProto,
+        rng: np.random.Generator,
+        dtype: np.dtype[Any],
+        weight: np.dtype[Any],
+        per_channel: bool,
+        scale: float | None,
+    ) -> None:
+        self.rng, self.dtype, self.weight, self.per_channel, self.scale = (
+            rng,
+            dtype,
+            weight,
+            per_channel,
+            scale,
+        )
+        self.graph, self.nodes, self.initializers = proto.graph, list[onnx.NodeProto](), dict[str, Array]()
+        self.arrays = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
+        self.params: dict[str, tuple[Array, Array]] = {}
+        self.real: dict[str, str] = {}
+        names = [o for node in proto.graph.node for o in node.output]
+        inputs = {i.name: _sample(i, rng) for i in proto.graph.input}
+        values = dict(
+            zip(names, ReferenceEvaluator(with_outputs(proto, names)).run(names, inputs), strict=True)
+        )
+        self.ranges = {
+            k: (float(v.min()), float(v.max())) for k, v in (values | inputs).items() if v.dtype == np.float32
+        }
+        for info in proto.graph.input:
+            if info.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+                self._pair(info.name, info.name)
+        for node in proto.graph.node:
+            self._node(node)
+        del proto.graph.node[:], proto.graph.initializer[:], proto.graph.value_info[:]
+        proto.graph.node.extend(self.nodes)
+        proto.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in self.initializers.items())
+        self.model = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+
+    def _node(self, node: onnx.NodeProto) -> None:
+        inputs = [self._input(node, i, name) for i, name in enumerate(node.input)]
+        outputs = {i.name for i in self.graph.output}
+        made = onnx.NodeProto()
+        made.CopyFrom(node)
+        del made.input[:], made.output[:]
+        made.input.extend(inputs)
+        made.output.extend(f"{o}_float" if o in outputs and o in self.ranges else o for o in node.output)
+        self.nodes.append(made)
+        for name, produced in zip(node.output, made.output, strict=True):
+            if node.op_type in MOVES and node.input[0] in self.params:
+                self.params[name] = self.params[node.input[0]]
+            if name.startswith("_") or name not in self.ranges:
+                self.real[name] = produced
+                continue
+            self._pair(name, produced, public=name if name in outputs else None)
+
+    def _input(self, node: onnx.NodeProto, index: int, name: str) -> str:
+        array = self.arrays.get(name)
+        if array is None or name.startswith("f_") or array.dtype != np.float32:
+            if array is not None:
+                self.initializers[name] = array
+            return self.real.get(name, name)
+        if node.op_type in LINEAR and index == 2:
+            return self._bias(node, name, array)
+        linear = node.op_type in LINEAR or node.op_type == "MatMul"
+        return self._weight(node, name, array) if linear else self._constant(name, array)
+
+    def _weight(self, node: onnx.NodeProto, name: str, array: Array) -> str:
+        trans = any(a.name == "transB" and a.i for a in node.attribute)
+        axis = 0 if node.op_type == "Conv" or trans else array.ndim - 1
+        others = tuple(i for i in range(array.ndim) if i != axis) if self.per_channel else None
+        scale = np.asarray(np.abs(array).max(axis=others) / 127, np.float32)
+        zero = np.full(
+            scale.shape, 0 if self.weight.kind == "i" else self.rng.integers(100, 150), self.weight
+        )
+        shape = [-1 if i == axis else 1 for i in range(array.ndim)] if self.per_channel else []
+        codes = np.rint(array / scale.reshape(shape)).astype(np.int64) + zero.reshape(shape)
+        self.params[name] = (scale, zero)
+        return self._dequantize(name, _clipped(codes, self.weight), axis)
+
+    def _bias(self, node: onnx.NodeProto, name: str, array: Array) -> str:
+        scale = np.asarray(self.params[node.input[0]][0] * self.params[node.input[1]][0], np.float32)
+        codes = np.rint(array / scale).astype(np.int32)
+        self.params[name] = (scale, np.zeros(scale.shape, np.int32))
+        return self._dequantize(name, codes, 0)
+
+    def _constant(self, name: str, array: Array) -> str:
+        scale = np.asarray(max(np.abs(array).max(), 1e-3) / 100, np.float32)
+        zero = np.asarray(self.rng.integers(0, 20) + (110 if self.dtype.kind == "u" else 0), self.dtype)
+        self.params[name] = (scale, zero)
+        return self._dequantize(
+            name, _clipped(np.rint(array / scale).astype(np.int64) + int(zero), self.dtype), 0
+        )
+
+    def _dequantize(self, name: str, codes: Array, axis: int) -> str:
+        if f"{name}_dq" not in self.real.values():
+            self.initializers[f"{name}_q"] = codes
+            self._add("DequantizeLinear", f"{name}_q", name, f"{name}_dq", axis)
+            self.real[name] = f"{name}_dq"
+        return f"{name}_dq"
+
+    def _pair(self, name: str, produced: str, public: str | None = None) -> None:
+        self.params.setdefault(name, self._range(name))
+        self._add("QuantizeLinear", produced, name, f"{name}_q", 0)
+        self._add("DequantizeLinear", f"{name}_q", name, public or f"{name}_dq", 0)
+        self.real[name] = public or f"{name}_dq"
+
+    def _range(self, name: str) -> tuple[Array, Array]:
+        low, high = (float(end) * self.rng.uniform(0.7, 1.1) for end in self.ranges[name])
+        # room below zero, so that a Relu or Clip has something to cut off
+        low, high = min(low, 0.0) - self.rng.uniform(0, 0.3) * high, max(high, 1e-3)
+        scale = np.asarray((high - low) / 255 if self.scale is None else self.scale, np.float32)
+        info = np.iinfo(self.dtype)
+        zero = np.clip(np.rint(info.min - low / scale), info.min, info.max)
+        return scale, np.asarray(zero, self.dtype)
+
+    def _add(self, op: str, source: str, params: str, output: str, axis: int) -> None:
+        scale, zero = self.params[params]
+        self.initializers |= {f"{params}_s": scale, f"{params}_z": zero}
+        attributes = {"axis": axis} if scale.ndim else {}
+        self.nodes.append(
+            helper.make_node(op, [source, f"{params}_s", f"{params}_z"], [output], **attributes)
+        )
+
+
+def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    del tapped.graph.output[:]
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return tapped
+
+
+def _clipped(codes: Array, dtype: np.dtype[Any]) -> Array:
+    info = np.iinfo(dtype)
+    return np.clip(codes, info.min, info.max).astype(dtype)
+
+
+def shape_of(info: onnx.ValueInfoProto) -> list[int]:
+    return [d.dim_value or 2 for d in info.type.tensor_type.shape.dim]
+
+
+def _sample(info: onnx.ValueInfoProto, rng: np.random.Generator) -> Array:
+    dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+    return rng.normal(size=shape_of(info)).astype(dtype)

@@ -1,0 +1,156 @@
+"""Each operator against exact rational arithmetic; see ``lower`` in conftest."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxq.runtime import Session
+
+Lower = Callable[..., onnx.ModelProto]
+
+CASES = {
+    "conv, padded, with bias and Relu": """
+        g (float[1,3,6,6] x) => (float[1,4,6,6] y) <float[4,3,3,3] W, float[4] B> {
+            _c = Conv <pads = [1,1,1,1]> (x, W, B)
+            y = Relu (_c)
+        }""",
+    "conv, strided and dilated": """
+        g (float[1,2,9,9] x) => (float[1,4,3,3] y) <float[4,2,3,3] W> {
+            y = Conv <dilations = [2,2], strides = [2,2], pads = [0,0,1,1]> (x, W)
+        }""",
+    "conv, depthwise, Clip": """
+        g (float[1,4,5,5] x) => (float[1,4,5,5] y)
+          <float[4,1,3,3] W, float[4] B, float f_low = {0.0}, float f_high = {1.0}> {
+            _c = Conv <group = 4, pads = [1,1,1,1]> (x, W, B)
+            y = Clip (_c, f_low, f_high)
+        }""",
+    "conv, grouped, one axis": """
+        g (float[2,4,9] x) => (float[2,6,7] y) <float[6,2,3] W, float[6] B> {
+            y = Conv <group = 2> (x, W, B)
+        }""",
+    "gemm, transposed, alpha and beta": """
+        g (float[3,5] x) => (float[5,4] y) <float[4,3] W, float[4] B> {
+            y = Gemm <transA = 1, transB = 1, alpha = 0.5, beta = 2.0> (x, W, B)
+        }""",
+    "matmul with a bias behind it": """
+        g (float[2,3,8] x) => (float[2,3,5] y) <float[8,5] W, float[5] B> {
+            _m = MatMul (x, W)
+            y = Add (B, _m)
+        }""",
+    "matmul with a batched weight": """
+        g (float[2,3,8] x) => (float[2,3,5] y) <float[2,8,5] W> { y = MatMul (x, W) }""",
+    "matmul of two activations": """
+        g (float[2,3,4,8] a, float[2,3,8,5] b) => (float[2,3,4,5] y) { y = MatMul (a, b) }""",
+    "matmul of a vector": """
+        g (float[8] a) => (float[5] y) <float[8,5] W> { y = MatMul (a, W) }""",
+    "add and sub with broadcasting": """
+        g (float[2,3,4] a, float[3,1] b) => (float[2,3,4] y, float[2,3,4] z) {
+            y = Add (a, b)
+            z = Sub (b, a)
+        }""",
+    "add and mul of constant tensors": """
+        g (float[2,3,4] a) => (float[2,3,4] y, float[2,3,4] z, float[2,3,4] d)
+          <float[3,4] C, float[3,1] f_c, float[4] f_scale> {
+            y = Add (a, C)
+            z = Mul (f_c, y)
+            d = Div (z, f_scale)
+        }""",
+    "mul with broadcasting": """
+        g (float[1,3,4,4] a, float[1,3,1,1] b) => (float[1,3,4,4] y) { y = Mul (a, b) }""",
+    "average pools": """
+        g (float[1,2,7,7] x) => (float[1,2,4,4] y, float[1,2,4,4] z, float[1,2,3,3] v) {
+            y = AveragePool <kernel_shape = [3,3], strides = [2,2], pads = [1,1,1,1]> (x)
+            z = AveragePool <count_include_pad = 1, kernel_shape = [3,3], pads = [1,1,1,1], strides = [2,2]>
+                (x)
+            v = AveragePool <kernel_shape = [2,2], strides = [2,2]> (x)
+        }""",
+    "means": """
+        g (float[2,3,4,5] x) => (float[2,3,1,1] y, float[2,4,5] z) <int64[1] axes = {1}> {
+            y = GlobalAveragePool (x)
+            z = ReduceMean <keepdims = 0> (x, axes)
+        }""",
+    "concat of different scales, Relu": """
+        g (float[1,2,3,3] a, float[1,3,3,3] b) => (float[1,5,3,3] y, float[1,4,3,3] z) <float[1,2,3,3] C> {
+            _c = Concat <axis = 1> (a, b)
+            y = Relu (_c)
+            z = Concat <axis = 1> (C, a)
+        }""",
+    "max, min, where": """
+        g (float[2,3] a, float[2,3] b, bool[2,3] which) => (float[2,3] y, float[2,3] z, float[2,3] v) {
+            y = Max (a, b)
+            z = Min (a, b)
+            v = Where (which, a, b)
+        }""",
+}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("case", CASES)
+def test_operators_give_the_exact_codes(lower: Lower, case: str, dtype: str) -> None:
+    lower(CASES[case], dtype=dtype, seed=len(case))
+
+
+@pytest.mark.parametrize("weight", ["int8", "uint8"])
+def test_trained_weights_with_one_scale_and_a_zero_point(lower: Lower, weight: str) -> None:
+    lower(CASES["conv, padded, with bias and Relu"], weight=weight, per_channel=False)
+    lower(CASES["gemm, transposed, alpha and beta"], weight=weight, per_channel=False)
+
+
+def test_ties_round_up(lower: Lower) -> None:
+    """Where scales are powers of two nothing is approximate: a mean of two is a tie in half of all places."""
+    model = lower(
+        "g (float[1,1,1,64] x) => (float[1,1,1,32] y)"
+        "{ y = AveragePool <kernel_shape = [1,2], strides = [1,2]> (x) }",
+        scale=2.0**-5,
+    )
+    x = np.random.default_rng(0).integers(0, 256, (1, 1, 1, 64)).astype(np.uint8)
+    zero = {e.key: int(e.value) for e in model.metadata_props if "zero_point" in e.key}
+    pairs = x.astype(int).reshape(1, 1, 1, 32, 2).sum(axis=-1) - 2 * zero["onnxq.zero_point.x"]
+    expected = np.clip((pairs + 1) // 2 + zero["onnxq.zero_point.y"], 0, 255)
+    np.testing.assert_array_equal(Session(model, optimize=False).run({"x": x})["y"], expected)
+
+
+def test_weights_reach_the_fast_kernels(lower: Lower) -> None:
+    model = lower(CASES["conv, padded, with bias and Relu"], dtype="int8")
+    types = {i.name: i.data_type for i in model.graph.initializer}
+    (conv,) = (node for node in model.graph.node if node.op_type == "ConvInteger")
+    assert [types[name] for name in conv.input[1:]] == [
+        onnx.TensorProto.UINT8,
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.UINT8,
+    ]
+    model = lower(CASES["matmul with a bias behind it"], dtype="int8")
+    types = {i.name: i.data_type for i in model.graph.initializer}
+    (product,) = (node for node in model.graph.node if node.op_type == "MatMulInteger")
+    assert [types[name] for name in product.input[1:]] == [
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.UINT8,
+        onnx.TensorProto.INT8,
+    ]
+
+
+def test_requantizing_takes_six_nodes(lower: Lower) -> None:
+    model = lower(CASES["conv, depthwise, Clip"])
+    assert [node.op_type for node in model.graph.node] == [
+        "ConvInteger",
+        "Cast",
+        "Mul",
+        "Add",
+        "BitShift",
+        "Clip",
+        "Cast",
+    ]
+
+
+def test_public_names_stay_and_their_parameters_are_metadata(lower: Lower) -> None:
+    model = lower(CASES["conv, padded, with bias and Relu"], scale=0.1)
+    assert [(v.name, v.type.tensor_type.elem_type) for v in (*model.graph.input, *model.graph.output)] == [
+        ("x", onnx.TensorProto.UINT8),
+        ("y", onnx.TensorProto.UINT8),
+    ]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["onnxq.scale.x"] == "0.1"
+    assert np.float32(metadata["onnxq.scale.y"]) == np.float32(0.1)
+    assert 0 <= int(metadata["onnxq.zero_point.x"]) <= 255

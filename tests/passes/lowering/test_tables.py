@@ -1,0 +1,47 @@
+"""Functions of one tensor as tables: chains and small graphs between a DQ and a Q."""
+
+from collections.abc import Callable
+
+import onnx
+import pytest
+
+Lower = Callable[..., onnx.ModelProto]
+
+FUNCTIONS = {
+    "one activation": "y = HardSwish (x)",
+    "standalone Relu": "y = Relu (x)",
+    "a chain": "_a = Mul (x, f_half) _b = Tanh (_a) y = Abs (_b)",
+    "x·Sigmoid(x)": "_s = Sigmoid (x) y = Mul (x, _s)",
+    "Gelu in pieces": """_a = Div (x, f_half) _e = Erf (_a) _f = Add (_e, f_one)
+        _g = Mul (x, _f) y = Mul (_g, f_half)""",
+    "x with itself": "y = Add (x, x)",
+    "PRelu with one slope": "y = PRelu (x, f_half)",
+    "a quantized number": "y = Sub (C, x)",
+}
+CONSTANTS = "<float f_half = {0.5}, float[1] f_one = {1.0}, float C = {0.75}>"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_becomes_cast_and_gather(lower: Lower, name: str, dtype: str) -> None:
+    model = lower(f"g (float[2,300] x) => (float[2,300] y) {CONSTANTS} {{ {FUNCTIONS[name]} }}", dtype=dtype)
+    assert [node.op_type for node in model.graph.node] == ["Cast", "Gather"]
+
+
+def test_function_behind_a_convolution_that_is_quantized(lower: Lower) -> None:
+    lower("""
+        g (float[1,2,5,5] x) => (float[1,3,5,5] y) <float[3,2,1,1] W, float[3] B> {
+            c = Conv (x, W, B)
+            _s = Sigmoid (c)
+            y = Mul (c, _s)
+        }""")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("opset", [13, 17, 21])
+def test_softmax(lower: Lower, dtype: str, opset: int) -> None:
+    """Along the last axis and another one, with an output scale of 1/256 and with any."""
+    text = "g (float[2,3,10] x) => (float[2,3,10] y) { y = Softmax <axis = AXIS> (x) }"
+    lower(text.replace("AXIS", "-1"), dtype=dtype, opset=opset)
+    lower(text.replace("AXIS", "1"), dtype=dtype, opset=opset)
+    lower(text.replace("AXIS", "1"), dtype=dtype, opset=opset, scale=1 / 256)
