@@ -4,6 +4,7 @@ A pass stands at a place: ``3/7`` is the third of seven, ``2.repeat[1].4`` the f
 of the ``repeat`` that is the second item. Reports and errors name places like that.
 """
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,7 +83,24 @@ def run_pipeline(
     """
     if any(hook.keeps_input for hook in hooks):
         model = model.clone()
-    return _Run(model, context, hooks).all(pipeline)
+    with _collector_paused():
+        return _Run(model, context, hooks).all(pipeline)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection meanwhile: it would walk the whole model again and again, finding nothing.
+
+    On 40,000 nodes it costs a third of the time and makes the growth steeper than linear.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class _Stopped(Exception):
