@@ -23,7 +23,7 @@ from onnxq.calibration.sweeps import plan_sweeps
 from onnxq.data.samples import Sample, Samples
 from onnxq.errors import DataError
 
-__all__ = ["calibrate"]
+__all__ = ["begin", "calibrate", "measure"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -66,18 +66,30 @@ def calibrate(
         ModelError: the model does not run, or it has no such value.
         UsageError: ``path`` cannot be written; the last checkpoint stays.
     """
-    options = options or Options()
+    total = len(samples)
+    asked = Intervals.of([(part.start, min(part.stop, total))]) if part else Intervals.whole(total)
+    file = begin(model, samples, wants, path)
+    checkpoint = _Checkpoint(path, seconds)
+    file = measure(file, model, samples, asked, progress, options or Options(), checkpoint)
+    checkpoint.save(file)
+    return file
+
+
+def begin(
+    model: ir.Model, samples: Samples, wants: Mapping[str, Statistic], path: Path | None
+) -> StatisticsFile:
+    """The file to continue: the one at ``path``, or an empty one of this model, data and statistics.
+
+    Raises:
+        DataError: there are no samples, or the file at ``path`` is damaged or does not fit.
+    """
     total = len(samples)
     if not total:
         raise DataError("calibration needs at least one sample, but the data set is empty")
-    asked = Intervals.of([(part.start, min(part.stop, total))]) if part else Intervals.whole(total)
     fresh = {name: Record(deepcopy(statistic)) for name, statistic in wants.items()}
     file = StatisticsFile(fingerprint(model), samples.fingerprint(), total, fresh)
     if path is not None and path.exists():
         file = _continued(file, StatisticsFile.load(path), path)
-    checkpoint = _Checkpoint(path, seconds)
-    file = _measured(file, model, samples, asked, progress, options, checkpoint)
-    checkpoint.save(file)
     return file
 
 
@@ -94,16 +106,23 @@ def _continued(new: StatisticsFile, old: StatisticsFile, path: Path) -> Statisti
     return replace(old, values={**new.values, **old.values})
 
 
-def _measured(
+def measure(
     file: StatisticsFile,
     model: ir.Model,
     samples: Samples,
     asked: Intervals,
     progress: Progress,
     options: Options,
-    checkpoint: _Checkpoint,
+    checkpoint: _Checkpoint | None = None,
 ) -> StatisticsFile:
-    """The file with all that is asked. Values that lack the same samples are observed together."""
+    """The file with all samples that are asked; its statistics are filled in place.
+
+    Values that lack the same samples are observed together.
+
+    Raises:
+        DataError: a sample does not fit the model, or a value becomes NaN or infinite.
+        ModelError: the model does not run, or it has no such value.
+    """
     lacking: dict[Intervals, list[str]] = {}
     for name, record in file.values.items():
         if missing := asked - record.seen:
@@ -120,7 +139,7 @@ def _measured(
         for index in sweep.run(_chosen(samples, missing)):
             done += 1
             progress("calibrating", done, total)
-            if checkpoint.due():
+            if checkpoint is not None and checkpoint.due():
                 checkpoint.save(_advanced(before, sweep, missing & Intervals.whole(index + 1)))
         file = _advanced(before, sweep, missing)
     return file

@@ -76,7 +76,8 @@ class Sweep:
             ModelError: the model does not run, or it has no such value.
         """
         tapped = tap(self.model, self.statistics)
-        fed = {value.name for value in tapped.model.graph.inputs}
+        graph = tapped.model.graph
+        fed = {value.name for value in graph.inputs if value.name not in graph.initializers}
         asked = [name for name in tapped.names.values() if name not in fed]
         session = Session(
             tapped.model,

@@ -14,14 +14,16 @@ never allocates more than the file's own size.
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from math import prod
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
+from onnxq.calibration.fingerprint import fingerprint as model_fingerprint
 from onnxq.calibration.intervals import Intervals
 from onnxq.calibration.kinds import restore
 from onnxq.calibration.statistics import Statistic
@@ -82,6 +84,24 @@ class StatisticsFile:
                 f"({fingerprint[:12]}…); calibrate this model, or give the one they belong to"
             )
 
+    def select(self, model: ir.Model, wants: Iterable[str]) -> Mapping[str, Statistic]:
+        """The statistics of some values of ``model``.
+
+        Raises:
+            DataError: they are of another model, the run that made them is not finished, or one is missing.
+        """
+        self.require_model(model_fingerprint(model))
+        if not self.complete:
+            raise DataError(
+                "the run that measured these statistics is not finished: run onnxq calibrate again"
+            )
+        if missing := [name for name in wants if name not in self.values]:
+            raise DataError(
+                f"these statistics lack '{missing[0]}' ({len(missing)} values in all): they were measured "
+                "for another target or other options; run onnxq calibrate with those of this run"
+            )
+        return {name: self.values[name].statistic for name in wants}
+
     def to_bytes(self) -> bytes:
         """The file's content."""
         names = sorted(self.values)
@@ -112,12 +132,21 @@ class StatisticsFile:
         """
         if not path.is_file():
             raise DataError(f"there is no statistics file '{path}'; make one with: onnxq calibrate")
+        return cls.from_bytes(path.read_bytes(), f"'{path}'")
+
+    @classmethod
+    def from_bytes(cls, content: bytes, what: str) -> "StatisticsFile":
+        """The inverse of :meth:`to_bytes`; ``what`` is how messages call the content.
+
+        Raises:
+            DataError: as for :meth:`load`.
+        """
         try:
-            return _read(path.read_bytes())
+            return _read(content)
         except _DAMAGED as error:
             text = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
-                f"'{path}' is no readable statistics file, it may be damaged or cut off: {text}; "
+                f"{what} is no readable statistics file, it may be damaged or cut off: {text}; "
                 "measure again with: onnxq calibrate"
             ) from error
 

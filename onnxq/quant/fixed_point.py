@@ -107,16 +107,12 @@ def fixed_point(
     offset = np.zeros(()) if constant is None else np.asarray(constant, np.float64)
     if not all(np.isfinite(term.real).all() for term in terms) or not np.isfinite(offset).all():
         raise PassError(f"{where}: a ratio of scales is infinite or not a number; check the scales")
-    for word in (32, 64) if narrow else (64,):
-        shift = _shift(terms, zero_point, offset, word)
-        error = sum(float(np.max(term.reach)) for term in terms) * 2.0 ** -(shift + 1)
-        if word == 64 or error <= NARROW_ERROR:
-            break
+    word = 32 if narrow and _error(terms, _shift(terms, zero_point, offset, 32)) <= NARROW_ERROR else 64
+    shift = _shift(terms, zero_point, offset, word)
     if shift < 1:
-        bits = 64 + 1 - shift
         raise PassError(
-            f"{where}: rescaling its result needs {bits} bits and 64 are there; its output scale is too "
-            "small for its input scales: calibrate again, or leave this node float"
+            f"{where}: rescaling its result needs {65 - shift} bits and 64 are there; its output scale is "
+            "too small for its input scales: calibrate again, or leave this node float"
         )
     multipliers = tuple(np.rint(term.real * 2.0**shift).astype(np.int64) for term in terms)
     addend = np.rint(offset * 2.0**shift).astype(np.int64)
@@ -148,7 +144,7 @@ def prove_int32(low: Array, high: Array, where: str) -> None:
 def _shift(terms: Sequence[Term], zero_point: int, constant: FloatArray, word: int) -> int:
     """The largest S for which the sum stays below 2^(word−2) and every multiplier below 2^30."""
     # rounding M moves a term by half its reach; one code more covers the half that rounds the shift
-    room = float(2 ** (word - 2))
+    room = 2.0 ** (word - 2) * (1 - 2.0**-40)  # the peak is a float64 and may be a little off
     peak = sum(term.peak for term in terms) + float(np.max(np.abs(constant))) + abs(zero_point) + 1.0
     slack = sum(float(np.max(term.reach)) for term in terms) / 2 + 1.0
     if slack >= room / 2:
@@ -158,6 +154,11 @@ def _shift(terms: Sequence[Term], zero_point: int, constant: FloatArray, word: i
     if greatest > 0:
         shift = min(shift, MULTIPLIER_BITS - math.ceil(math.log2(greatest)))
     return shift
+
+
+def _error(terms: Sequence[Term], shift: int) -> float:
+    """The most by which rounded multipliers move the result, in codes."""
+    return sum(float(np.max(term.reach)) for term in terms) * 2.0 ** -(shift + 1)
 
 
 def _shrink(array: IntArray) -> IntArray:

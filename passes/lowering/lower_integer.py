@@ -11,7 +11,7 @@ from onnxq.errors import CheckError, PassError
 from onnxq.evaluate.integer_only import float_tensors, is_float_type
 from onnxq.graph.match import consumers, is_op
 from onnxq.graph.rewriter import Rewriter, describe
-from onnxq.graph.scopes import all_nodes
+from onnxq.graph.scopes import all_nodes, scopes
 from onnxq.passes.lowering.integer.interface import lower_inputs, lower_outputs
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.walk import lower_regions, sweep
@@ -54,7 +54,7 @@ class LowerInteger(Pass):
             return
         if opset < OPSET:
             raise PassError(
-                f"lower-integer needs opset {OPSET} or later, the model has {opset}: raise it first"
+                f"lower-integer needs opset {OPSET} or later, found {opset}: raise the opset first"
             )
         _annotate(rw.model)
         inputs = lower_inputs(rw)
@@ -62,19 +62,14 @@ class LowerInteger(Pass):
         reasons = lower_regions(rw, operands)
         sweep(rw, lower_outputs(rw, operands))
         rw.finish()
-        rw.finish()
+        rw.drop(*_unread(rw.model))
         islands = dict(_left(rw.model, reasons))
-        if self.allow_float:
-            for node, reason in islands.items():
-                rw.skip(node, reason)
-            return
-        lines = [f"{describe(node)}: {reason}" for node, reason in islands.items()]
-        lines += [f"input '{value.name}': {reason}" for value, reason in inputs.items()]
-        lines = lines or [
-            f"{found.name} ({found.where}): {found.reason}" for found in float_tensors(rw.model)
-        ]
-        if lines:
-            raise CheckError(_message(lines))
+        if not self.allow_float:
+            _require_none(rw.model, islands, inputs)
+        for node, reason in islands.items():
+            rw.skip(node, reason)
+        for value, reason in inputs.items():
+            rw.skip(f"input '{value.name}'", reason)
 
 
 def _annotate(model: ir.Model) -> None:
@@ -82,6 +77,18 @@ def _annotate(model: ir.Model) -> None:
     values = (value for node in all_nodes(model) for value in node.outputs)
     if any(value.name and (value.dtype is None or value.shape is None) for value in values):
         ShapeInferencePass()(model)
+
+
+def _unread(model: ir.Model) -> list[ir.Value]:
+    """Float initializers that no node reads."""
+    found = [
+        v for scope in scopes(model) if isinstance(scope.graph, ir.Graph) for v in _initializers(scope.graph)
+    ]
+    return [v for v in found if is_float_type(v.dtype) and not v.uses()]
+
+
+def _initializers(graph: ir.Graph) -> list[ir.Value]:
+    return [v for v in graph.initializers.values() if not v.is_graph_input() and not v.is_graph_output()]
 
 
 def _left(model: ir.Model, reasons: Mapping[ir.Node, str]) -> Iterator[tuple[ir.Node, str]]:
@@ -104,10 +111,20 @@ def _reason(node: ir.Node) -> str:
     return "no QuantizeLinear rounds its result; put Q/DQ behind it (insert-qdq), or quantize what it reads"
 
 
-def _message(lines: list[str]) -> str:
+def _require_none(model: ir.Model, nodes: Mapping[ir.Node, str], inputs: Mapping[ir.Value, str]) -> None:
+    """Accept a model in which nothing is float.
+
+    Raises:
+        CheckError: something is; lists every place with its reason.
+    """
+    lines = [f"{describe(node)}: {reason}" for node, reason in nodes.items()]
+    lines += [f"input '{value.name}': {reason}" for value, reason in inputs.items()]
+    lines = lines or [f"'{found.name}' in {found.where}: {found.reason}" for found in float_tensors(model)]
+    if not lines:
+        return
     more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     listed = "\n  ".join([*lines[:SHOWN], *more])
-    return (
+    raise CheckError(
         f"lower-integer leaves {len(lines)} float places, expected none:\n  {listed}\n"
         "Quantize them, or pass lower-integer{allow_float=true} to keep them as float islands."
     )

@@ -33,7 +33,7 @@ class Mse(HistogramMethod):
         estimate = Surrogate(histogram)(lows, highs, fmt.levels - 1)
         short = np.append(np.argsort(estimate, kind="stable")[:SHORTLIST], lows.size - 1)
         low, high = _best(histogram, lows[short], highs[short], fmt, symmetric)
-        step_low, step_high = histogram.min / GRID, histogram.max / GRID
+        step_low, step_high = min(histogram.min, 0.0) / GRID, max(histogram.max, 0.0) / GRID
         for _ in range(2):
             moves = np.linspace(-1, 1, 9)
             near_low, near_high = np.meshgrid(low + moves * step_low, high + moves * step_high)

@@ -7,23 +7,32 @@ Padding inserts z_x, that is, zero. Weights are uint8 (int8 ones move by 128, an
 ONNX Runtime has a fast kernel for those only, and before 1.24 none for int8.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.numeric import FloatArray, IntArray
-from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
-from onnxq.passes.lowering.integer.weight import read_weight
+from onnxq.passes.lowering.integer.weight import Weight, read_weight
 from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
 
-__all__ = ["accumulator_term", "lower_conv", "zero_point"]
+__all__ = ["accumulator_term", "convolve", "lower_conv", "zero_point"]
 
 
 def lower_conv(region: Region, rw: Rewriter) -> ir.Value:
     """Conv of any rank, groups, dilations and padding."""
     x, weight = region.activation(0), read_weight(region.operand(1), 0)
+    return convolve(region, rw, x, weight, region.node.attributes)
+
+
+def convolve(
+    region: Region, rw: Rewriter, x: Operand, weight: Weight, attributes: Mapping[str, AttributeValue]
+) -> ir.Value:
+    """Convolve codes with a weight of shape [C_out, C_in/groups, …], add the bias, and rescale."""
     spatial = weight.codes.ndim - 2
     per_channel = (-1, *[1] * spatial)
     scale = weight.scale.reshape(per_channel) if weight.scale.ndim else weight.scale
@@ -35,15 +44,10 @@ def lower_conv(region: Region, rw: Rewriter) -> ir.Value:
             raise Refused("its bias is not constant")
         bias = bias + own.reshape(per_channel)
     term = accumulator_term(region, x.scale * scale, low, high, bias)
-    w, w_zero = weight.constants(rw, ir.DataType.UINT8)
-    acc = rw.op(
-        "ConvInteger",
-        [x.codes, w, zero_point(rw, x), w_zero],
-        region.node.attributes,
-        like=region.result,
-        dtype=ir.DataType.INT32,
-    )
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    w, w_zero = weight.constants(rw, ir.DataType.UINT8)
+    inputs = [x.codes, w, zero_point(rw, x), w_zero]
+    acc = rw.op("ConvInteger", inputs, attributes, like=region.result, dtype=ir.DataType.INT32)
     return requantize(rw, [acc], fixed, region)
 
 

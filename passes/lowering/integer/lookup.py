@@ -22,7 +22,7 @@ from onnxq.passes.lowering.integer.requantize import cast
 from onnxq.quant.qparams import QParams
 from onnxq.runtime import Session
 
-__all__ = ["Function", "gather", "read_function", "rescale", "tabulate"]
+__all__ = ["Function", "gather", "image", "read_function", "rescale", "tabulate"]
 
 ELEMENTWISE = frozenset(
     {
@@ -129,6 +129,15 @@ def tabulate(function: Function, output: QParams, opsets: dict[str, int]) -> Int
     """The codes of ``f`` for every code of its operand, in the order of Gather's index.
 
     Raises:
+        Refused: as for :func:`image`.
+    """
+    return output.quantize(image(function, opsets))
+
+
+def image(function: Function, opsets: dict[str, int]) -> FloatArray:
+    """``f`` as float32 for every code of its operand, in the order of Gather's index.
+
+    Raises:
         Refused: ONNX Runtime cannot compute the function, or it is not a number somewhere.
     """
     function.operand.require_8_bit(f"'{function.operand.codes.name}'")
@@ -136,12 +145,12 @@ def tabulate(function: Function, output: QParams, opsets: dict[str, int]) -> Int
     reals = function.operand.qparams.dequantize(_codes(function.operand)).reshape([1] * (axes - 1) + [256])
     try:
         session = Session(_model(function, reals, opsets), optimize=False, threads=1)
-        (image,) = session.run({"x": reals}).values()
+        (result,) = session.run({"x": reals}).values()
     except ModelError as error:
         raise Refused(f"its table of 256 codes cannot be computed: {error}") from error
-    if image.size != 256 or image.dtype != np.float32 or np.isnan(image).any():
+    if result.size != 256 or result.dtype != np.float32 or np.isnan(result).any():
         raise Refused("it does not give one float32 number for each of the 256 codes of its input")
-    return output.quantize(image.reshape(256))
+    return result.reshape(256)
 
 
 def gather(rw: Rewriter, operand: Operand, table: IntArray) -> ir.Value:

@@ -7,10 +7,11 @@ Pad fills with the code of its value, and Resize by scales, which are floats, be
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, get_input, is_op, static_shape
+from onnxq.graph.match import constant, get_input, is_op, rank, static_shape
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused
+from onnxq.passes.lowering.integer.reduction import reduce_axes
 
 __all__ = ["SHAPE_READERS", "lower_move"]
 
@@ -24,6 +25,7 @@ MOVES = frozenset(
         "Gather",
         "GatherElements",
         "GatherND",
+        "GlobalMaxPool",
         "Identity",
         "MaxPool",
         "Pad",
@@ -69,7 +71,8 @@ def lower_move(node: ir.Node, operands: Operands, rw: Rewriter) -> dict[ir.Value
         inputs = _pad(node, operand, rw)
     if is_op(node, "Resize"):
         inputs = _resize(node, operand, rw)
-    made = rw.op(node.op_type, inputs, attributes, outputs=len(node.outputs)).producer()
+        attributes = {k: v for k, v in attributes.items() if v.type != ir.AttributeType.FLOAT}
+    made = _made(node, inputs, attributes, rw).producer()
     assert made is not None, "a prepared value has a node"
     moved: dict[ir.Value, Operand] = {}
     for was, now in zip(node.outputs, made.outputs, strict=True):
@@ -77,6 +80,18 @@ def lower_move(node: ir.Node, operands: Operands, rw: Rewriter) -> dict[ir.Value
         now.name = rw.unique(f"{was.name or 'moved'}_codes")
         moved[was] = Operand(now, operand.qparams)
     return moved
+
+
+def _made(
+    node: ir.Node, inputs: list[ir.Value | None], attributes: dict[str, ir.Attr], rw: Rewriter
+) -> ir.Value:
+    """The same operator; for GlobalMaxPool, which knows no integers, a ReduceMax."""
+    if not is_op(node, "GlobalMaxPool"):
+        return rw.op(node.op_type, inputs, attributes, outputs=len(node.outputs))
+    axes, codes = rank(node.inputs[0]), inputs[0]
+    if axes is None or codes is None:
+        raise Refused("the rank of its input is not known; run shape inference")
+    return reduce_axes(rw, "ReduceMax", codes, range(2, axes))
 
 
 def _pad(node: ir.Node, operand: Operand, rw: Rewriter) -> list[ir.Value | None]:
@@ -113,11 +128,19 @@ def _resize(node: ir.Node, operand: Operand, rw: Rewriter) -> list[ir.Value | No
     if get_input(node, 3) is not None:
         return [operand.codes, None, None, node.inputs[3]]
     scales, sizes = constant(get_input(node, 2)), static_shape(node.inputs[0])
-    if scales is None or sizes is None:
-        raise Refused("its scales are computed or its shape is not static; give sizes")
+    if scales is None:
+        raise Refused("its scales are computed at run time; give sizes")
+    name = node.outputs[0].name or "resize"
+    whole = np.rint(scales).astype(np.int64)
+    if "axes" not in node.attributes and np.array_equal(whole, scales):
+        now = rw.op("Shape", [operand.codes], dtype=ir.DataType.INT64)
+        factors = rw.const(whole, f"{name}_scales")
+        return [operand.codes, None, None, rw.op("Mul", [now, factors], dtype=ir.DataType.INT64)]
+    if sizes is None:
+        raise Refused("its scales are no whole numbers and its shape is not static; give sizes")
     axes = node.attributes.get_ints("axes", range(len(sizes)))
     exact = [float(scale) * sizes[axis] for scale, axis in zip(scales, axes, strict=True)]
     if any(size != int(size) for size in exact):
         raise Refused("its scales do not give whole sizes")
-    target = rw.const(np.asarray(exact, np.int64), f"{node.outputs[0].name or 'resize'}_sizes")
+    target = rw.const(np.asarray(exact, np.int64), f"{name}_sizes")
     return [operand.codes, None, None, target]

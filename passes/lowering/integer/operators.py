@@ -12,12 +12,18 @@ import onnx_ir as ir
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.addition import lower_addition
 from onnxq.passes.lowering.integer.convolution import lower_conv
+from onnxq.passes.lowering.integer.integer_input import lower_cast
+from onnxq.passes.lowering.integer.interpolation import lower_resize
 from onnxq.passes.lowering.integer.matmul import lower_matmul
-from onnxq.passes.lowering.integer.pooling import lower_average_pool, lower_reduction
+from onnxq.passes.lowering.integer.mean import lower_reduction
+from onnxq.passes.lowering.integer.normalization import lower_instance_norm, lower_layer_norm
+from onnxq.passes.lowering.integer.pooling import lower_average_pool
+from onnxq.passes.lowering.integer.prelu import lower_prelu
 from onnxq.passes.lowering.integer.product import lower_division, lower_product
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.passes.lowering.integer.selection import lower_selection
+from onnxq.passes.lowering.integer.selection import lower_constant_move, lower_selection
 from onnxq.passes.lowering.integer.softmax import lower_softmax
+from onnxq.passes.lowering.integer.transposed_convolution import lower_conv_transpose
 
 __all__ = ["OPERATORS", "Lowering"]
 
@@ -27,16 +33,26 @@ OPERATORS: Mapping[str, Lowering] = {
     "Add": lower_addition,
     "AveragePool": lower_average_pool,
     "Concat": lower_selection,
+    "Cast": lower_cast,
     "Conv": lower_conv,
+    "ConvTranspose": lower_conv_transpose,
     "Div": lower_division,
+    "Expand": lower_constant_move,
+    "Gather": lower_constant_move,
     "Gemm": lower_matmul,
     "GlobalAveragePool": lower_reduction,
+    "InstanceNormalization": lower_instance_norm,
+    "LayerNormalization": lower_layer_norm,
     "MatMul": lower_matmul,
     "Max": lower_selection,
     "Min": lower_selection,
     "Mul": lower_product,
+    "PRelu": lower_prelu,
+    "RMSNormalization": lower_layer_norm,
     "ReduceMean": lower_reduction,
     "ReduceSum": lower_reduction,
+    "Resize": lower_resize,
+    "Slice": lower_constant_move,
     "Softmax": lower_softmax,
     "Sub": lower_addition,
     "Where": lower_selection,

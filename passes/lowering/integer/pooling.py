@@ -1,8 +1,6 @@
-"""Averages: sums of codes, with the division in the multiplier.
+"""AveragePool as a convolution with ones, the division being in the multiplier.
 
-    AveragePool         acc = ConvInteger(x, ones, z_x), one group a channel        real = s_x/(s_y·n)
-    GlobalAveragePool, ReduceMean     acc = ReduceSum(Cast<i32>(x)), bias −n·z_x    real = s_x/(s_y·n)
-    ReduceSum                         likewise                                      real = s_x/s_y
+    acc = ConvInteger(x, ones, z_x), one group a channel        y = clamp(z_y + s_x/(s_y·n) · acc)
 
 n is the number of elements in the window. Where padding does not count, n differs at the borders and the
 multiplier becomes a map over the output.
@@ -13,16 +11,16 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, get_input, is_op, static_shape
+from onnxq.graph.match import static_shape
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.convolution import zero_point
-from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
 
-__all__ = ["lower_average_pool", "lower_reduction", "reduced"]
+__all__ = ["lower_average_pool"]
 
 
 def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
@@ -54,54 +52,6 @@ def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
         dtype=ir.DataType.INT32,
     )
     return requantize(rw, [acc], fixed, region)
-
-
-def lower_reduction(region: Region, rw: Rewriter) -> ir.Value:
-    """GlobalAveragePool, ReduceMean and ReduceSum over axes of known length."""
-    x, node = region.activation(0), region.node
-    axes, keepdims = reduced(region, x)
-    if not axes:
-        raise Refused("it reduces no axis")
-    shape = x.codes.shape
-    lengths = [None if shape is None else shape[axis] for axis in axes]
-    if not all(isinstance(length, int) for length in lengths):
-        raise Refused("the length of a reduced axis is not known; fix the shapes")
-    count = math.prod(int(str(length)) for length in lengths)
-    fmt = x.qparams.format
-    ends = [np.asarray(count * end, np.int64) for end in (fmt.qmin, fmt.qmax)]
-    prove_int32(ends[0], ends[1], region.where)
-    divisor = 1 if is_op(node, "ReduceSum") else count
-    real, bias = np.asarray(x.scale / (region.scale * divisor)), np.asarray(-count * x.zero_point)
-    fixed = fixed_point(
-        [Term(real, ends[0], ends[1], bias)],
-        region.zero_point,
-        region.low,
-        region.high,
-        where=region.where,
-    )
-    inputs = [cast(rw, x.codes, ir.DataType.INT32), rw.const(np.asarray(axes, np.int64), "axes")]
-    total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=ir.DataType.INT32)
-    return requantize(rw, [total], fixed, region)
-
-
-def reduced(region: Region, x: Operand) -> tuple[list[int], int]:
-    """The axes that a reduction removes, from its attribute or its input, and whether they stay as 1.
-
-    Raises:
-        Refused: they are computed, or the rank is not known.
-    """
-    node, shape = region.node, x.codes.shape
-    if shape is None:
-        raise Refused("the rank of its input is not known; run shape inference")
-    if is_op(node, "GlobalAveragePool"):
-        return list(range(2, len(shape))), 1
-    given = constant(get_input(node, 1))
-    if region.has(1) and given is None:
-        raise Refused("its axes are computed at run time")
-    axes = [int(axis) for axis in given] if given is not None else list(node.attributes.get_ints("axes", []))
-    if not axes and not node.attributes.get_int("noop_with_empty_axes", 0):
-        axes = list(range(len(shape)))
-    return sorted(axis % len(shape) for axis in axes), node.attributes.get_int("keepdims", 1)
 
 
 def _counts(region: Region, kernel: list[int]) -> IntArray:

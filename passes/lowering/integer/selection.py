@@ -1,4 +1,4 @@
-"""Concat, Max, Min and Where: every output element is one of the inputs' elements.
+"""Concat, Max, Min, Where, and Gather of a table: every output element is one of the inputs' elements.
 
     Q(select(a, b, …)) = select(Q(a), Q(b), …)
 
@@ -12,11 +12,11 @@ import onnx_ir as ir
 from onnxq.graph.match import get_input, is_op
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.lookup import gather, rescale
-from onnxq.passes.lowering.integer.operand import Operand
+from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.quant.qparams import QParams
 
-__all__ = ["lower_selection", "rescaled"]
+__all__ = ["lower_constant_move", "lower_selection", "rescaled"]
 
 
 def lower_selection(region: Region, rw: Rewriter) -> ir.Value:
@@ -40,6 +40,22 @@ def lower_selection(region: Region, rw: Rewriter) -> ir.Value:
     bounds = (np.asarray(end, fmt.dtype) for end in (region.low, region.high))
     ends = [rw.const(bound, f"{region.result.name}_bound") for bound in bounds]
     return rw.op("Clip", [chosen, *ends], like=region.result, dtype=dtype)
+
+
+def lower_constant_move(region: Region, rw: Rewriter) -> ir.Value:
+    """Gather, Slice or Expand of a float constant: the constant gets the output's parameters.
+
+    Raises:
+        Refused: what it moves is computed as a float.
+    """
+    table = region.constant(0)
+    if table is None:
+        raise Refused("it moves floats: no DequantizeLinear makes its input; put a Q/DQ pair there")
+    codes = np.clip(region.output.quantize(table.astype(np.float32)), region.low, region.high)
+    source = rw.const(codes, f"{region.result.name}_constant")
+    inputs = [source, *region.node.inputs[1:]]
+    dtype = region.output.format.ir_dtype
+    return rw.op(region.node.op_type, inputs, region.node.attributes, like=region.result, dtype=dtype)
 
 
 def rescaled(rw: Rewriter, operand: Operand, output: QParams) -> ir.Value:

@@ -46,7 +46,7 @@ def lower_regions(rw: Rewriter, operands: QdqOperands) -> dict[ir.Node, str]:
             if is_op(node, "QuantizeLinear"):
                 idle += _lower(node, rw, operands, reasons)
     sweep(rw, idle)
-    return reasons | operands.reasons
+    return operands.reasons | reasons
 
 
 def sweep(rw: Rewriter, nodes: Iterable[ir.Node]) -> None:
@@ -108,7 +108,7 @@ def _codes(
         region = read_region(quantize, output, operands)
         node = region.node
         if (lower := OPERATORS.get(node.op_type)) is None or node.domain not in ("", "ai.onnx"):
-            raise Refused("there is no integer rule for this operator")
+            raise Refused(operands.reasons.get(node, "there is no integer rule for this operator"))
         return lower(region, rw)
     except Refused as refusal:
         reasons[node] = str(refusal)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from onnxq.calibration.histogram import Histogram
-from onnxq.calibration.ranges import Method, get_method, method_names
+from onnxq.calibration.ranges import Method, channel_ranges, get_method, method_names
 from onnxq.calibration.ranges.aciq import gauss_clip, laplace_clip
 from onnxq.calibration.ranges.entropy import divergences
-from onnxq.calibration.statistics import MinMax
+from onnxq.calibration.statistics import ChannelMinMax, MinMax
 from onnxq.errors import UsageError
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.quant.formats import INT8, INT16, UINT8, IntFormat
@@ -184,6 +184,8 @@ def test_every_method_holds_zero_and_the_edges(name: str) -> None:
         for fmt in (IntFormat(2, True), INT8, UINT8, INT16):
             low, high = method.range(_histogram(data), fmt)
             assert low <= 0 <= high
+            assert low == 0 or data.min() < 0
+            assert high == 0 or data.max() > 0
             low, high = method.range(_histogram(data), fmt, symmetric=True)
             assert -low == high >= 0
 
@@ -203,3 +205,17 @@ def test_methods_that_do_not_exist_are_refused(text: str) -> None:
 def test_a_method_says_which_statistic_it_needs() -> None:
     with pytest.raises(UsageError, match=r"'mse' reads a histogram, but 'minmax' was measured"):
         get_method("mse").range(MinMax(), INT8)
+
+
+def test_channels_are_ranged_one_by_one() -> None:
+    weights = (RNG.laplace(size=(3, 5, 40)) * np.array([1, 10, 100])[:, None, None]).astype(np.float32)
+    for name in ("minmax", "mse", "aciq"):
+        low, high = channel_ranges(get_method(name), weights, 0, INT4)
+        for channel in range(3):
+            alone = get_method(name).range(_histogram(weights[channel].ravel()), INT4, symmetric=True)
+            assert (low[channel], high[channel]) == pytest.approx(alone, rel=1e-6)
+    measured = ChannelMinMax(1)
+    measured.update(weights)
+    low, high = channel_ranges(get_method("minmax"), measured, 1, UINT8, symmetric=False)
+    assert low.tolist() == weights.min(axis=(0, 2)).tolist()
+    assert high.tolist() == weights.max(axis=(0, 2)).tolist()

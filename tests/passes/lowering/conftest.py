@@ -17,14 +17,14 @@ from onnxq.pipeline.context import Context
 from onnxq.runtime import Session
 
 from .exact import Exact
-from .fake_quantizer import FakeQuantizer, shape_of, with_outputs
+from .fake_quantizer import FakeQuantizer, Scheme, shape_of, with_outputs
 
 Lower: TypeAlias = Callable[..., onnx.ModelProto]
 
 
 @pytest.fixture
 def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
-    """``lower(text, seed=, …)``: fake-quantize, lower and check a float graph; the integer model.
+    """``lower(text, seed=, opset=, scheme=)``: fake-quantize, lower and check a graph; the integer model.
 
     Every value gets a Q/DQ pair of its own, save those whose names begin with ``_``; moves share their
     input's parameters. Checked: onnx.checker in full; nothing float is left; a second run changes nothing;
@@ -33,19 +33,11 @@ def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
     """
 
     def run(
-        text: str,
-        *,
-        seed: int = 0,
-        dtype: str = "uint8",
-        weight: str = "int8",
-        per_channel: bool = True,
-        opset: int | None = None,
-        scale: float | None = None,
+        text: str, *, seed: int = 0, opset: int | None = None, scheme: Scheme | None = None
     ) -> onnx.ModelProto:
         rng = np.random.default_rng(seed)
         proto = ir.to_proto(onnx_text(text, opset))
-        qdq = FakeQuantizer(proto, rng, np.dtype(dtype), np.dtype(weight), per_channel, scale).model
-        return check_lowering(qdq, rng)
+        return check_lowering(FakeQuantizer(proto, rng, scheme or Scheme()).model, rng)
 
     return run
 
@@ -75,5 +67,5 @@ def _codes(info: onnx.ValueInfoProto, rng: np.random.Generator) -> Array:
     dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     if dtype == np.bool_:
         return rng.integers(0, 2, shape_of(info)).astype(bool)
-    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.itemsize == 1 else (0, 3)
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.itemsize == 1 else (0, 1)
     return rng.integers(low, high, shape_of(info), endpoint=True).astype(dtype)

@@ -30,7 +30,7 @@ class Exact:
             self.env[info.name] = self.actual[info.name]
         inputs = {i.name for i in self.model.graph.input}
         for node in self.model.graph.node:
-            args = [self.env[name] if name else None for name in node.input]
+            args: list[Any] = [self.env[name] if name else None for name in node.input]
             if node.op_type == "QuantizeLinear" and node.input[0] in inputs:
                 self.env[node.output[0]] = args[0]
             elif node.op_type == "QuantizeLinear":
@@ -88,6 +88,35 @@ def _conv(args: list[Any], a: dict[str, Any]) -> Any:
     return np.stack(out, axis=1)
 
 
+def _conv_transpose(args: list[Any], a: dict[str, Any]) -> Any:
+    """Every element scatters its multiple of the kernel."""
+    x, w, *rest = args
+    axes, group = x.ndim - 2, a.get("group", 1)
+    strides, dilations, pads, extra = (
+        a.get(key, [default] * size)
+        for key, default, size in (
+            ("strides", 1, axes),
+            ("dilations", 1, axes),
+            ("pads", 0, 2 * axes),
+            ("output_padding", 0, axes),
+        )
+    )
+    reach = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
+    full = [(n - 1) * s + r + e for n, s, r, e in zip(x.shape[2:], strides, reach, extra, strict=True)]
+    out = np.full((x.shape[0], w.shape[1] * group, *full), Fraction(0), object)
+    for c, tap in ((c, tap) for c in range(x.shape[1]) for tap in np.ndindex(*w.shape[2:])):
+        for o in range(w.shape[1]):
+            target = c // (x.shape[1] // group) * w.shape[1] + o
+            places = tuple(
+                slice(k * d, k * d + (n - 1) * s + 1, s)
+                for k, d, n, s in zip(tap, dilations, x.shape[2:], strides, strict=True)
+            )
+            out[(slice(None), target, *places)] += x[:, c] * w[(c, o, *tap)]
+    cut = tuple(slice(p, n - q) for p, q, n in zip(pads[:axes], pads[axes:], full, strict=True))
+    bias = rest[0].reshape(-1, *[1] * axes) if rest else Fraction(0)
+    return out[(slice(None), slice(None), *cut)] + bias
+
+
 def _windows(x: Any, kernel: Any, a: dict[str, Any], fill: Any) -> Any:
     """[N, C, *out, taps]; ``fill`` stands outside."""
     axes = len(kernel)
@@ -100,13 +129,11 @@ def _windows(x: Any, kernel: Any, a: dict[str, Any], fill: Any) -> Any:
     sizes = [
         (padded.shape[2 + i] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in range(axes)
     ]
-    starts = (tuple(k * d for k, d in zip(tap, dilations, strict=True)) for tap in np.ndindex(*kernel))
-    taps = [
-        padded[
-            (..., *(slice(k, k + (n - 1) * s + 1, s) for k, n, s in zip(start, sizes, strides, strict=True)))
-        ]
-        for start in starts
-    ]
+    taps = []
+    for tap in np.ndindex(*kernel):
+        places = zip(tap, dilations, sizes, strides, strict=True)
+        index: Any = (..., *(slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in places))
+        taps.append(padded[index])
     return np.stack(taps, axis=-1)
 
 
@@ -142,6 +169,7 @@ RATIONAL: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "AveragePool": _average,
     "Concat": lambda v, a: np.concatenate(v, axis=a["axis"]),
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Div": lambda v, a: v[0] / v[1],
     "Gemm": _gemm,
     "GlobalAveragePool": _mean,
@@ -151,7 +179,7 @@ RATIONAL: dict[str, Callable[[list[Any], dict[str, Any]], Any]] = {
     "Min": lambda v, a: np.minimum(*v),
     "Mul": lambda v, a: v[0] * v[1],
     "ReduceMean": _mean,
-    "Relu": lambda v, a: np.maximum(v[0], Fraction(0)),
+    "Relu": lambda v, a: v[0] * (v[0] > 0),
     "Reshape": lambda v, a: v[0].reshape([d or v[0].shape[i] for i, d in enumerate(v[1])]),
     "Sub": lambda v, a: v[0] - v[1],
     "Transpose": lambda v, a: v[0].transpose(a["perm"]),
@@ -166,7 +194,7 @@ def _dequantize(node: onnx.NodeProto, codes: Array, scale: Array, zero: Array) -
     ).reshape(shape)
 
 
-def _rational(array: Array) -> Any:
+def _rational(array: Any) -> Any:
     if array.dtype.kind != "f":
         return array
     fractions = [Fraction(float(v)) for v in array.reshape(-1)]

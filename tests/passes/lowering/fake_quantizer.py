@@ -1,13 +1,14 @@
 """Q/DQ on every edge of a float model, written for the tests of lowerings alone."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from onnxq.graph.numeric import Array
+from onnxq.runtime import Session
 
 MOVES = {
     "MaxPool",
@@ -21,38 +22,38 @@ MOVES = {
     "Squeeze",
     "Unsqueeze",
 }
-MOVES |= {"Identity", "Expand", "Tile", "DepthToSpace", "Gather", "ReduceMax"}
+MOVES |= {"Identity", "Expand", "Tile", "DepthToSpace", "Gather", "ReduceMax", "GlobalMaxPool"}
 LINEAR = {"Conv", "Gemm", "ConvTranspose"}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Types of activations and weights; ``scale`` for all activations instead of a measured one.
+
+    ``room`` leaves codes below zero where no value is negative, so that a Relu or Clip has something to cut.
+    """
+
+    dtype: str = "uint8"
+    weight: str = "int8"
+    per_channel: bool = True
+    scale: float | None = None
+    room: bool = True
 
 
 class FakeQuantizer:
     """Q/DQ on every edge of a float model, with ranges measured on random inputs."""
 
-    def __init__(
-        self,
-        proto: onnx.ModelProto,
-        rng: np.random.Generator,
-        dtype: np.dtype[Any],
-        weight: np.dtype[Any],
-        per_channel: bool,
-        scale: float | None,
-    ) -> None:
-        self.rng, self.dtype, self.weight, self.per_channel, self.scale = (
-            rng,
-            dtype,
-            weight,
-            per_channel,
-            scale,
-        )
-        self.graph, self.nodes, self.initializers = proto.graph, list[onnx.NodeProto](), dict[str, Array]()
+    def __init__(self, proto: onnx.ModelProto, rng: np.random.Generator, scheme: Scheme) -> None:
+        self.rng, self.scheme, self.graph = rng, scheme, proto.graph
+        self.dtype, self.weight = np.dtype(scheme.dtype), np.dtype(scheme.weight)
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, Array] = {}
         self.arrays = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
         self.params: dict[str, tuple[Array, Array]] = {}
         self.real: dict[str, str] = {}
         names = [o for node in proto.graph.node for o in node.output]
         inputs = {i.name: _sample(i, rng) for i in proto.graph.input}
-        values = dict(
-            zip(names, ReferenceEvaluator(with_outputs(proto, names)).run(names, inputs), strict=True)
-        )
+        values = Session(proto, optimize=False, threads=1, extra_outputs=names).run(inputs, names)
         self.ranges = {
             k: (float(v.min()), float(v.max())) for k, v in (values | inputs).items() if v.dtype == np.float32
         }
@@ -76,7 +77,7 @@ class FakeQuantizer:
         made.output.extend(f"{o}_float" if o in outputs and o in self.ranges else o for o in node.output)
         self.nodes.append(made)
         for name, produced in zip(node.output, made.output, strict=True):
-            if node.op_type in MOVES and node.input[0] in self.params:
+            if _moves(node) and node.input[0] in self.params:
                 self.params[name] = self.params[node.input[0]]
             if name.startswith("_") or name not in self.ranges:
                 self.real[name] = produced
@@ -97,18 +98,22 @@ class FakeQuantizer:
     def _weight(self, node: onnx.NodeProto, name: str, array: Array) -> str:
         trans = any(a.name == "transB" and a.i for a in node.attribute)
         axis = 0 if node.op_type == "Conv" or trans else array.ndim - 1
-        others = tuple(i for i in range(array.ndim) if i != axis) if self.per_channel else None
+        axis = 1 if node.op_type == "ConvTranspose" else axis
+        others = tuple(i for i in range(array.ndim) if i != axis) if self.scheme.per_channel else None
         scale = np.asarray(np.abs(array).max(axis=others) / 127, np.float32)
         zero = np.full(
             scale.shape, 0 if self.weight.kind == "i" else self.rng.integers(100, 150), self.weight
         )
-        shape = [-1 if i == axis else 1 for i in range(array.ndim)] if self.per_channel else []
+        shape = [-1 if i == axis else 1 for i in range(array.ndim)] if self.scheme.per_channel else []
         codes = np.rint(array / scale.reshape(shape)).astype(np.int64) + zero.reshape(shape)
         self.params[name] = (scale, zero)
         return self._dequantize(name, _clipped(codes, self.weight), axis)
 
     def _bias(self, node: onnx.NodeProto, name: str, array: Array) -> str:
-        scale = np.asarray(self.params[node.input[0]][0] * self.params[node.input[1]][0], np.float32)
+        weight = self.params[node.input[1]][0]
+        repeats = len(array) // weight.size if weight.ndim else 1
+        scale = np.asarray(self.params[node.input[0]][0] * np.tile(weight, repeats), np.float32)
+        scale = scale.reshape(()) if not weight.ndim else scale
         codes = np.rint(array / scale).astype(np.int32)
         self.params[name] = (scale, np.zeros(scale.shape, np.int32))
         return self._dequantize(name, codes, 0)
@@ -136,9 +141,9 @@ class FakeQuantizer:
 
     def _range(self, name: str) -> tuple[Array, Array]:
         low, high = (float(end) * self.rng.uniform(0.7, 1.1) for end in self.ranges[name])
-        # room below zero, so that a Relu or Clip has something to cut off
-        low, high = min(low, 0.0) - self.rng.uniform(0, 0.3) * high, max(high, 1e-3)
-        scale = np.asarray((high - low) / 255 if self.scale is None else self.scale, np.float32)
+        spare = self.rng.uniform(0, 0.3) * high if self.scheme.room else 0.0
+        low, high = min(low, 0.0) - spare, max(high, 1e-3)
+        scale = np.asarray((high - low) / 255 if self.scheme.scale is None else self.scheme.scale, np.float32)
         info = np.iinfo(self.dtype)
         zero = np.clip(np.rint(info.min - low / scale), info.min, info.max)
         return scale, np.asarray(zero, self.dtype)
@@ -146,10 +151,10 @@ class FakeQuantizer:
     def _add(self, op: str, source: str, params: str, output: str, axis: int) -> None:
         scale, zero = self.params[params]
         self.initializers |= {f"{params}_s": scale, f"{params}_z": zero}
-        attributes = {"axis": axis} if scale.ndim else {}
-        self.nodes.append(
-            helper.make_node(op, [source, f"{params}_s", f"{params}_z"], [output], **attributes)
-        )
+        node = helper.make_node(op, [source, f"{params}_s", f"{params}_z"], [output])
+        if scale.ndim:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self.nodes.append(node)
 
 
 def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
@@ -171,4 +176,10 @@ def shape_of(info: onnx.ValueInfoProto) -> list[int]:
 
 def _sample(info: onnx.ValueInfoProto, rng: np.random.Generator) -> Array:
     dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-    return rng.normal(size=shape_of(info)).astype(dtype)
+    if dtype.kind == "f":
+        return rng.normal(size=shape_of(info)).astype(dtype)
+    return (np.arange(np.prod(shape_of(info))) % 2).reshape(shape_of(info)).astype(dtype)
+
+
+def _moves(node: onnx.NodeProto) -> bool:
+    return node.op_type in MOVES and not any(a.s in (b"linear", b"cubic") for a in node.attribute)

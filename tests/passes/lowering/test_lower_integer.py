@@ -8,6 +8,8 @@ import pytest
 
 from onnxq.runtime import Session
 
+from .fake_quantizer import Scheme
+
 Lower = Callable[..., onnx.ModelProto]
 
 CASES = {
@@ -71,11 +73,62 @@ CASES = {
             y = GlobalAveragePool (x)
             z = ReduceMean <keepdims = 0> (x, axes)
         }""",
+    "means of any length": """
+        g (float[2,3,H,W] x) => (float[2,3,1,1] y, float[2,3,W] z) <int64[1] axes = {2}> {
+            _m = GlobalAveragePool (x)
+            y = Relu (_m)
+            z = ReduceMean <keepdims = 0> (x, axes)
+        }""",
     "concat of different scales, Relu": """
         g (float[1,2,3,3] a, float[1,3,3,3] b) => (float[1,5,3,3] y, float[1,4,3,3] z) <float[1,2,3,3] C> {
             _c = Concat <axis = 1> (a, b)
             y = Relu (_c)
             z = Concat <axis = 1> (C, a)
+        }""",
+    "transposed conv, grouped, padded": """
+        g (float[1,4,3,3] x) => (float[1,6,8,6] y) <float[4,3,3,2] W, float[6] B> {
+            y = ConvTranspose <group = 2, strides = [3,2], pads = [1,0,0,0], dilations = [1,1]> (x, W, B)
+        }""",
+    "transposed conv, kernel as large as stride": """
+        g (float[1,2,3,3] x) => (float[1,3,6,6] y) <float[2,3,2,2] W> {
+            y = ConvTranspose <strides = [2,2]> (x, W)
+        }""",
+    "transposed conv, dilated, output padding": """
+        g (float[2,2,4] x) => (float[2,3,12] y) <float[2,3,3] W, float[3] B> {
+            _c = ConvTranspose <strides = [2], dilations = [2], output_padding = [1]> (x, W, B)
+            y = Relu (_c)
+        }""",
+    "transposed conv, pads that cut into the input": """
+        g (float[1,2,5,5] x) => (float[1,2,3,2] y) <float[2,2,2,2] W> {
+            y = ConvTranspose <pads = [2,2,1,2]> (x, W)
+        }""",
+    "layer norm": """
+        g (float[2,5,48] x) => (float[2,5,48] y, float[2,5,48] z)
+          <float[48] f_gamma, float[48] B, float[5,48] G> {
+            y = LayerNormalization (x, f_gamma, B)
+            z = LayerNormalization <axis = 1, epsilon = 0.01> (x, G)
+        }""",
+    "instance norm": """
+        g (float[2,3,5,4] x) => (float[2,3,5,4] y) <float[3] f_scale, float[3] f_bias> {
+            _n = InstanceNormalization (x, f_scale, f_bias)
+            y = Relu (_n)
+        }""",
+    "cast of booleans": """
+        g (float[3] a, bool[2,3] q) => (float[2,3] y, float[2,3] z) {
+            z = Cast <to = 1> (q)
+            y = Add (a, z)
+        }""",
+    "rows of a float table": """
+        g (int32[2,3] ids) => (float[2,3,5] y) <float[4,5] f_table> { y = Gather (f_table, ids) }""",
+    "PRelu, a slope per channel": """
+        g (float[2,3,4,4] x) => (float[2,3,4,4] y) <float[3,1,1] f_slope> { y = PRelu (x, f_slope) }""",
+    "bilinear Resize": """
+        g (float[1,2,3,4] x) => (float[1,2,6,8] y, float[1,2,7,4] z, float[1,2,3,8] v)
+          <float[4] f_twice = {1.0, 1.0, 2.0, 2.0},
+           int64[4] to = {1, 2, 7, 4}, int64[4] wide = {1, 2, 3, 8}> {
+            y = Resize <mode = "linear"> (x, , f_twice)
+            z = Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, , , to)
+            v = Resize <mode = "cubic", coordinate_transformation_mode = "asymmetric"> (x, , , wide)
         }""",
     "max, min, where": """
         g (float[2,3] a, float[2,3] b, bool[2,3] which) => (float[2,3] y, float[2,3] z, float[2,3] v) {
@@ -89,13 +142,13 @@ CASES = {
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("case", CASES)
 def test_operators_give_the_exact_codes(lower: Lower, case: str, dtype: str) -> None:
-    lower(CASES[case], dtype=dtype, seed=len(case))
+    lower(CASES[case], seed=len(case), scheme=Scheme(dtype=dtype))
 
 
 @pytest.mark.parametrize("weight", ["int8", "uint8"])
 def test_trained_weights_with_one_scale_and_a_zero_point(lower: Lower, weight: str) -> None:
-    lower(CASES["conv, padded, with bias and Relu"], weight=weight, per_channel=False)
-    lower(CASES["gemm, transposed, alpha and beta"], weight=weight, per_channel=False)
+    lower(CASES["conv, padded, with bias and Relu"], scheme=Scheme(weight=weight, per_channel=False))
+    lower(CASES["gemm, transposed, alpha and beta"], scheme=Scheme(weight=weight, per_channel=False))
 
 
 def test_ties_round_up(lower: Lower) -> None:
@@ -103,7 +156,7 @@ def test_ties_round_up(lower: Lower) -> None:
     model = lower(
         "g (float[1,1,1,64] x) => (float[1,1,1,32] y)"
         "{ y = AveragePool <kernel_shape = [1,2], strides = [1,2]> (x) }",
-        scale=2.0**-5,
+        scheme=Scheme(scale=2.0**-5),
     )
     x = np.random.default_rng(0).integers(0, 256, (1, 1, 1, 64)).astype(np.uint8)
     zero = {e.key: int(e.value) for e in model.metadata_props if "zero_point" in e.key}
@@ -113,7 +166,7 @@ def test_ties_round_up(lower: Lower) -> None:
 
 
 def test_weights_reach_the_fast_kernels(lower: Lower) -> None:
-    model = lower(CASES["conv, padded, with bias and Relu"], dtype="int8")
+    model = lower(CASES["conv, padded, with bias and Relu"], scheme=Scheme(dtype="int8"))
     types = {i.name: i.data_type for i in model.graph.initializer}
     (conv,) = (node for node in model.graph.node if node.op_type == "ConvInteger")
     assert [types[name] for name in conv.input[1:]] == [
@@ -121,7 +174,7 @@ def test_weights_reach_the_fast_kernels(lower: Lower) -> None:
         onnx.TensorProto.INT8,
         onnx.TensorProto.UINT8,
     ]
-    model = lower(CASES["matmul with a bias behind it"], dtype="int8")
+    model = lower(CASES["matmul with a bias behind it"], scheme=Scheme(dtype="int8"))
     types = {i.name: i.data_type for i in model.graph.initializer}
     (product,) = (node for node in model.graph.node if node.op_type == "MatMulInteger")
     assert [types[name] for name in product.input[1:]] == [
@@ -145,7 +198,7 @@ def test_requantizing_takes_six_nodes(lower: Lower) -> None:
 
 
 def test_public_names_stay_and_their_parameters_are_metadata(lower: Lower) -> None:
-    model = lower(CASES["conv, padded, with bias and Relu"], scale=0.1)
+    model = lower(CASES["conv, padded, with bias and Relu"], scheme=Scheme(scale=0.1))
     assert [(v.name, v.type.tensor_type.elem_type) for v in (*model.graph.input, *model.graph.output)] == [
         ("x", onnx.TensorProto.UINT8),
         ("y", onnx.TensorProto.UINT8),

@@ -2,8 +2,17 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+
+from onnxq.evaluate.integer_only import float_tensors
+from onnxq.passes.lowering.lower_integer import LowerInteger
+from onnxq.pipeline.context import Context
+from onnxq.runtime import Session
+
+from .fake_quantizer import Scheme
 
 Lower = Callable[..., onnx.ModelProto]
 
@@ -21,6 +30,8 @@ MOVES = {
     "Gather": ("float[1,2,3,5] y", "y = Gather <axis = 2> (x, rows)"),
     "Resize by sizes": ("float[1,2,10,15] y", 'y = Resize <mode = "nearest"> (x, , , sizes)'),
     "Resize by scales": ("float[1,2,10,15] y", 'y = Resize <mode = "nearest"> (x, , f_scales)'),
+    "Resize of an open shape": ("float[1,2,5,10] y", 'y = Resize <mode = "nearest"> (x, , f_wider)'),
+    "GlobalMaxPool": ("float[1,2,1,1] y", "y = GlobalMaxPool (x)"),
     "ReduceMax": ("float[1,2,1,1] y", "y = ReduceMax (x, spatial)"),
     "DepthToSpace": ("float[1,2,5,5] y", "_t = Transpose <perm = [0,1,2,3]> (x) y = Identity (_t)"),
     "a rescaled MaxPool": (
@@ -30,6 +41,7 @@ MOVES = {
 }
 CONSTANTS = """<int64[2] shape = {2, 25}, int64[1] from = {1}, int64[1] to = {5}, int64[1] two = {2},
     int64[8] pads = {0, 0, 1, 0, 0, 0, 0, 2}, int64[3] rows = {4, 0, 0}, int64[4] sizes = {1, 2, 10, 15},
+    float[4] f_wider = {1.0, 1.0, 1.0, 2.0},
     float[4] f_scales = {1.0, 1.0, 2.0, 3.0}, int64[2] spatial = {2, 3}>"""
 
 
@@ -37,7 +49,7 @@ CONSTANTS = """<int64[2] shape = {2, 25}, int64[1] from = {1}, int64[1] to = {5}
 @pytest.mark.parametrize("name", MOVES)
 def test_move_runs_on_codes(lower: Lower, name: str, dtype: str) -> None:
     outputs, body = MOVES[name]
-    lower(f"g (float[1,2,5,5] x) => ({outputs}) {CONSTANTS} {{ {body} }}", dtype=dtype)
+    lower(f"g (float[1,2,5,5] x) => ({outputs}) {CONSTANTS} {{ {body} }}", scheme=Scheme(dtype=dtype))
 
 
 def test_moves_without_qdq_between_them(lower: Lower) -> None:
@@ -59,3 +71,26 @@ def test_shapes_and_indices_are_read_from_codes(lower: Lower) -> None:
             best = ArgMax <axis = 1, keepdims = 0> (r)
         }""")
     assert {node.op_type for node in model.graph.node} == {"Cast", "Gather", "Shape", "Reshape", "ArgMax"}
+
+
+def test_bodies_read_the_codes_of_the_outer_graph(onnx_text: Callable[..., ir.Model]) -> None:
+    text = """
+        g (float[2,4] x, bool which) => (float[2,4] y)
+          <float s = {0.1}, uint8 z = {128}, float spare = {1.0}> {
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            r = If (which) <
+                then_branch = a () => (uint8[2,4] v) { e = Exp (d) v = QuantizeLinear (e, s, z) },
+                else_branch = b () => (uint8[2,4] w) { f = Relu (d) w = QuantizeLinear (f, s, z) }
+            >
+            y = DequantizeLinear (r, s, z)
+        }"""
+    qdq = Session(onnx_text(text), optimize=False)
+    strict = LowerInteger().run(onnx_text(text), Context()).model
+    assert float_tensors(strict) == []
+    codes = np.arange(100, 140, 5).astype(np.uint8).reshape(2, 4)
+    real = (codes.astype(np.float32) - 128) * np.float32(0.1)
+    for which in (True, False):
+        expected = qdq.run({"x": real, "which": np.asarray(which)})["y"]
+        got = Session(strict, optimize=False).run({"x": codes, "which": np.asarray(which)})["y"]
+        np.testing.assert_array_equal((got.astype(np.float32) - 128) * np.float32(0.1), expected)

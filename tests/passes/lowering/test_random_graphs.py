@@ -8,6 +8,8 @@ import onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from .fake_quantizer import Scheme
+
 Lower = Callable[..., onnx.ModelProto]
 Shape = tuple[int, int, int]
 
@@ -117,4 +119,4 @@ def nets(draw: st.DrawFn) -> str:
 def test_random_networks_give_the_exact_codes(
     lower: Lower, text: str, dtype: str, seed: int, scale: float | None
 ) -> None:
-    lower(text, dtype=dtype, seed=seed, scale=scale)
+    lower(text, seed=seed, scheme=Scheme(dtype=dtype, scale=scale))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import onnx
 import pytest
 
+from .fake_quantizer import Scheme
+
 Lower = Callable[..., onnx.ModelProto]
 
 FUNCTIONS = {
@@ -24,7 +26,10 @@ CONSTANTS = "<float f_half = {0.5}, float[1] f_one = {1.0}, float C = {0.75}>"
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function_becomes_cast_and_gather(lower: Lower, name: str, dtype: str) -> None:
-    model = lower(f"g (float[2,300] x) => (float[2,300] y) {CONSTANTS} {{ {FUNCTIONS[name]} }}", dtype=dtype)
+    model = lower(
+        f"g (float[2,300] x) => (float[2,300] y) {CONSTANTS} {{ {FUNCTIONS[name]} }}",
+        scheme=Scheme(dtype=dtype),
+    )
     assert [node.op_type for node in model.graph.node] == ["Cast", "Gather"]
 
 
@@ -38,10 +43,33 @@ def test_function_behind_a_convolution_that_is_quantized(lower: Lower) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_softmax_of_an_axis_of_any_length(lower: Lower, dtype: str) -> None:
+    lower("g (float[2,N] x) => (float[2,N] y) { y = Softmax <axis = 1> (x) }", scheme=Scheme(dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("kind", ["bool", "int64", "int32"])
+def test_softmax_behind_an_attention_mask(lower: Lower, dtype: str, kind: str) -> None:
+    lower(
+        f"""
+        g (float[2,3,4,5] x, {kind}[2,5] mask) => (float[2,3,4,5] y)
+          <float f_one = {{1.0}}, float f_low = {{-1000.0}}, int64[2] axes = {{1, 2}}> {{
+            m = Cast <to = 1> (mask)
+            u = Unsqueeze (m, axes)
+            i = Sub (f_one, u)
+            _b = Mul (i, f_low)
+            _s = Add (x, _b)
+            y = Softmax <axis = -1> (_s)
+        }}""",
+        scheme=Scheme(dtype=dtype, room=False),
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("opset", [13, 17, 21])
 def test_softmax(lower: Lower, dtype: str, opset: int) -> None:
     """Along the last axis and another one, with an output scale of 1/256 and with any."""
     text = "g (float[2,3,10] x) => (float[2,3,10] y) { y = Softmax <axis = AXIS> (x) }"
-    lower(text.replace("AXIS", "-1"), dtype=dtype, opset=opset)
-    lower(text.replace("AXIS", "1"), dtype=dtype, opset=opset)
-    lower(text.replace("AXIS", "1"), dtype=dtype, opset=opset, scale=1 / 256)
+    lower(text.replace("AXIS", "-1"), opset=opset, scheme=Scheme(dtype=dtype))
+    lower(text.replace("AXIS", "1"), opset=opset, scheme=Scheme(dtype=dtype))
+    lower(text.replace("AXIS", "1"), opset=opset, scheme=Scheme(dtype=dtype, scale=1 / 256))

@@ -1,0 +1,35 @@
+"""Writing integer formulas: ``calc.op("Mul", a, 3)`` instead of a node, a constant, a type and a shape."""
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.numeric import IntArray
+from onnxq.graph.rewriter import Rewriter
+
+__all__ = ["Arithmetic"]
+
+
+class Arithmetic:
+    """Nodes of two operands in one integer type; constants are named after ``name``."""
+
+    def __init__(self, rw: Rewriter, name: str, dtype: ir.DataType) -> None:
+        self.rw, self.name, self.dtype = rw, name, dtype
+
+    def op(self, op: str, a: ir.Value, b: ir.Value | int) -> ir.Value:
+        """Prepare ``op(a, b)``; the result has the shape of ``a``."""
+        right = self.number(b) if isinstance(b, int) else b
+        return self.rw.op(op, [a, right], like=a, dtype=self.dtype)
+
+    def number(self, number: int) -> ir.Value:
+        """A scalar constant."""
+        return self.array(np.asarray(number, np.int64))
+
+    def array(self, array: IntArray) -> ir.Value:
+        """A constant."""
+        return self.rw.const(array.astype(self.dtype.numpy()), f"{self.name}_constant")
+
+    def clip(self, value: ir.Value, low: int, high: int) -> ir.Value:
+        """Prepare a Clip; of int32, since int64 Clip is wrong in ONNX Runtime 1.21 to 1.31 on x86."""
+        assert self.dtype == ir.DataType.INT32, "clip in int32"
+        ends = [self.number(low), self.number(high)]
+        return self.rw.op("Clip", [value, *ends], like=value, dtype=self.dtype)

@@ -1,0 +1,104 @@
+"""Means and sums over whole axes: sums of codes, with the division in the multiplier.
+
+    acc = ReduceSum(Cast<i32>(x))       mean: y = clamp(z_y + s_x/(s_y·n) · (acc − n·z_x))     sum: without n
+
+n is the number of elements. Where it is not known beforehand, one division of int64 takes the shift's place.
+"""
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import constant, get_input, is_op
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.arithmetic import Arithmetic
+from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.region import Region
+from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
+
+__all__ = ["lower_reduction"]
+
+INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
+
+
+def lower_reduction(region: Region, rw: Rewriter) -> ir.Value:
+    """GlobalAveragePool, ReduceMean and ReduceSum."""
+    x, node = region.activation(0), region.node
+    axes, keepdims = _reduced(region, x)
+    if not axes:
+        raise Refused("it reduces no axis")
+    shape = x.codes.shape
+    lengths = [] if shape is None else [length for axis in axes if isinstance(length := shape[axis], int)]
+    if len(lengths) < len(axes):
+        return _mean_of_any_length(region, rw, x, axes, keepdims)
+    count = math.prod(lengths)
+    fmt = x.qparams.format
+    ends = [np.asarray(count * end, np.int64) for end in (fmt.qmin, fmt.qmax)]
+    prove_int32(ends[0], ends[1], region.where)
+    divisor = 1 if is_op(node, "ReduceSum") else count
+    real, bias = np.asarray(x.scale / (region.scale * divisor)), np.asarray(-count * x.zero_point)
+    fixed = fixed_point(
+        [Term(real, ends[0], ends[1], bias)],
+        region.zero_point,
+        region.low,
+        region.high,
+        where=region.where,
+    )
+    inputs = [cast(rw, x.codes, INT32), rw.const(np.asarray(axes, np.int64), "axes")]
+    total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=INT32)
+    return requantize(rw, [total], fixed, region)
+
+
+def _mean_of_any_length(region: Region, rw: Rewriter, x: Operand, axes: list[int], keepdims: int) -> ir.Value:
+    """``(acc·M + n·K) / (n·2^S)`` in int64, with n counted at run time; truncates, as all is positive.
+
+    Multipliers have 20 bits, so that n·K fits for any n up to 2^32.
+    """
+    if is_op(region.node, "ReduceSum"):
+        raise Refused("it sums over an axis of unknown length; fix the shapes")
+    ratio = x.scale / region.scale
+    shift = 20 - math.ceil(math.log2(ratio))
+    if not 1 <= shift <= 40:
+        raise Refused(f"its scales differ by a factor of {ratio:g}; calibrate again")
+    window = 256 * math.ceil(ratio + 2)
+    multiplier = round(ratio * 2**shift)
+    addend = ((region.zero_point + window) << shift) - x.zero_point * multiplier + (1 << (shift - 1))
+    work = Arithmetic(rw, region.result.name or "mean", INT64)
+    count, reduced = _count(work, x, axes)
+    inputs = [cast(rw, x.codes, INT64), reduced]
+    total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=INT64)
+    dividend = work.op("Add", work.op("Mul", total, multiplier), work.op("Mul", count, addend))
+    quotient = work.op("Div", dividend, work.op("Mul", count, 1 << shift))
+    narrow = Arithmetic(rw, work.name, INT32)
+    clamped = narrow.clip(cast(rw, quotient, INT32), window + region.low, window + region.high)
+    return cast(rw, clamped, region.output.format.ir_dtype)
+
+
+def _count(work: Arithmetic, x: Operand, axes: list[int]) -> tuple[ir.Value, ir.Value]:
+    """The number of elements along some axes, and these axes as a constant."""
+    reduced = work.array(np.asarray(axes, np.int64))
+    shape = work.rw.op("Shape", [x.codes], dtype=INT64)
+    lengths = work.rw.op("Gather", [shape, reduced], dtype=INT64, shape=ir.Shape([len(axes)]))
+    return work.rw.op("ReduceProd", [lengths], {"keepdims": 0}, dtype=INT64, shape=ir.Shape([])), reduced
+
+
+def _reduced(region: Region, x: Operand) -> tuple[list[int], int]:
+    """The axes that a reduction removes, from its attribute or its input, and whether they stay as 1.
+
+    Raises:
+        Refused: they are computed, or the rank is not known.
+    """
+    node, shape = region.node, x.codes.shape
+    if shape is None:
+        raise Refused("the rank of its input is not known; run shape inference")
+    if is_op(node, "GlobalAveragePool"):
+        return list(range(2, len(shape))), 1
+    given = constant(get_input(node, 1))
+    if region.has(1) and given is None:
+        raise Refused("its axes are computed at run time")
+    axes = [int(axis) for axis in given] if given is not None else list(node.attributes.get_ints("axes", []))
+    if not axes and not node.attributes.get_int("noop_with_empty_axes", 0):
+        axes = list(range(len(shape)))
+    return sorted(axis % len(shape) for axis in axes), node.attributes.get_int("keepdims", 1)
