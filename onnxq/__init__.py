@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from onnxq._version import __version__
 
 if TYPE_CHECKING:
-    from onnxq.api import Result, load_samples, plan, quantize, run
+    from onnxq.api import Result, calibrate, compare, load_samples, plan, quantize, run
     from onnxq.errors import OnnxqError
-    from onnxq.evaluate.compare import compare
     from onnxq.model_io import load, save
 
 __all__ = [
     "OnnxqError",
     "Result",
     "__version__",
+    "calibrate",
     "compare",
     "load",
     "load_samples",
@@ -35,7 +35,8 @@ __all__ = [
 _HOMES = {
     "OnnxqError": "onnxq.errors",
     "Result": "onnxq.api",
-    "compare": "onnxq.evaluate.compare",
+    "calibrate": "onnxq.api",
+    "compare": "onnxq.api",
     "load": "onnxq.model_io",
     "load_samples": "onnxq.api",
     "plan": "onnxq.api",
@@ -49,3 +50,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'onnxq' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,24 +9,35 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import onnx_ir as ir
 
 from onnxq import model_io
 from onnxq._version import __version__
+from onnxq.calibration.calibrate import calibrate as measure
+from onnxq.calibration.engines import calibrate_on, open_engine
+from onnxq.calibration.histogram import Histogram
+from onnxq.calibration.observe import Options
+from onnxq.calibration.statistics import Statistic
+from onnxq.calibration.store import StatisticsFile
 from onnxq.data.check import check_samples
 from onnxq.data.preprocessing import Preprocessing
 from onnxq.data.samples import Samples, input_specs
 from onnxq.data.source import Source, open_samples
 from onnxq.errors import UsageError
-from onnxq.evaluate.compare import Comparison, compare
+from onnxq.evaluate.compare import Comparison
+from onnxq.evaluate.compare import compare as compare_models
+from onnxq.graph.numeric import Array
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
+from onnxq.pipeline.options import quote
+from onnxq.pipeline.presets import Form, Io, preparation, quantizing
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
-from onnxq.pipeline.spec import Pipeline, Step, parse
+from onnxq.pipeline.spec import Pipeline, parse
 from onnxq.quant.plan import Plan
+from onnxq.quant.recipe import Recipe
 from onnxq.targets.target import Target, load_target
 from onnxq.tensors import tensor_slots
 
@@ -35,15 +46,18 @@ __all__ = [
     "ModelSource",
     "Planner",
     "Result",
+    "calibrate",
+    "compare",
     "load_samples",
-    "pipeline_text",
     "plan",
     "quantize",
     "run",
+    "with_recipe",
 ]
 
 ModelSource: TypeAlias = ir.Model | Path | str
-Form: TypeAlias = Literal["qdq", "integer"]
+
+_FIRST_WITH_KERNELS = 7
 
 PROOF_SAMPLES = 16
 """How many of the calibration samples the quantized model is compared with the float one on."""
@@ -53,8 +67,8 @@ PROOF_SAMPLES = 16
 class Result:
     """A quantized model, the decisions it was made by, what each pass did, and how close it came.
 
-    ``comparison`` was measured on the first calibration samples and says nothing of unseen data: measure
-    the accuracy of your task with :func:`onnxq.compare` on held-out samples.
+    ``comparison`` was measured on the first calibration samples, the graph computed as it is written. It
+    says nothing of unseen data: measure the accuracy of your task with :func:`compare` on held-out samples.
     """
 
     model: ir.Model
@@ -74,11 +88,14 @@ class Result:
 
 def quantize(
     model: ModelSource,
-    data: Source,
+    data: Source | None = None,
     *,
     target: str | Target = "generic-int8",
     form: Form | None = None,
+    io: Io = "float",
     options: str = "",
+    recipe: Recipe | Path | str | None = None,
+    statistics: StatisticsFile | Path | str | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -92,40 +109,45 @@ def quantize(
         model: a path, or a model in memory, which is not changed.
         data: calibration samples, see :func:`onnxq.data.source.open_samples`.
         target: a name from ``onnxq targets`` or the path of a TOML file.
-        form: ``qdq`` or ``integer``; by default what the target takes.
+        form: ``qdq``, ``qoperator`` or ``integer``; by default what the target takes.
+        io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
-        proof: on how many samples the result is compared with the float model; 0 for none.
+        recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML file,
+            its text, or a recipe.
+        statistics: of :func:`calibrate` with the same target and options; ``data`` then serves the proof.
+        proof: on how many samples the result is compared with the float model; 0 for none. Random samples
+            prove nothing and are not compared.
 
     Raises:
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
     """
     wanted = target if isinstance(target, Target) else load_target(target)
     source, digest = _open(model)
-    samples = load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
-    context = Context(wanted, samples, seed, progress)
-    pipeline = parse(pipeline_text(wanted, form, options))
+    samples = None
+    if data is not None:
+        samples = load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
+    if isinstance(statistics, Path | str):
+        statistics = StatisticsFile.load(Path(statistics))
+    context = Context(wanted, samples, seed, progress, statistics)
+    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:
         raise UsageError("the run stopped before insert-qdq: use onnxq run for parts of a pipeline")
     stamp(report.model, str(pipeline), __version__, digest)
-    shown = open_samples(samples, input_specs(source), limit=proof) if proof else None
-    comparison = compare(source, report.model, shown) if shown is not None else None
+    comparison = None
+    if proof and samples is not None and not _is_random(data):
+        shown = open_samples(samples, input_specs(source), limit=proof)
+        comparison = compare_models(_runnable(source, context), report.model, shown, optimize=False)
     return Result(report.model, keeper.plan, report, str(pipeline), comparison)
 
 
-def pipeline_text(target: Target, form: Form | None = None, options: str = "") -> str:
-    """The pipeline that ``quantize`` runs for a target, as text.
-
-    Raises:
-        UsageError: there is no such form.
-    """
-    wanted = form or target.form
-    if wanted not in ("qdq", "integer"):
-        raise UsageError(f"no form '{wanted}'; expected qdq or integer")
-    insert = f"insert-qdq{{{options}}}" if options else "insert-qdq"
-    out = "lower" if wanted == "integer" else f"expand-new-operators{{opset={target.opset}}}, finish"
-    return f"prepare, {insert}, fold-fake-quant, {out}"
+def with_recipe(options: str, recipe: Recipe | Path | str | None) -> str:
+    """The options of insert-qdq with a recipe among them, so that the text of the pipeline tells all."""
+    if recipe is None:
+        return options
+    text = recipe.toml() if isinstance(recipe, Recipe) else str(recipe)
+    return f"{options} recipe={quote(text)}".strip()
 
 
 def run(
@@ -163,10 +185,83 @@ def plan(model: ModelSource, target: str | Target = "generic-int8", options: str
         OnnxqError: the model cannot be read or prepared, or the target or options are wrong.
     """
     wanted = target if isinstance(target, Target) else load_target(target)
-    prepared = run(model, "prepare", target=wanted).model
-    steps = parse(f"insert-qdq{{{options}}}" if options else "insert-qdq").steps
-    planner = next(step.pass_ for step in steps if isinstance(step, Step) and isinstance(step.pass_, Planner))
-    return planner.plan(prepared, Context(wanted))
+    prepared = run(model, preparation(wanted), target=wanted).model
+    return _planner(options).plan(prepared, Context(wanted))
+
+
+def calibrate(
+    model: ModelSource,
+    data: Source,
+    *,
+    target: str | Target = "generic-int8",
+    options: str = "",
+    path: Path | str | None = None,
+    engine: str | None = None,
+    observing: Options | None = None,
+    preprocessing: Preprocessing | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> StatisticsFile:
+    """Measure what ``quantize`` would measure, as histograms from which every method finds its ranges.
+
+    Give the result to ``quantize(statistics=…)``. ``path`` is written at checkpoints and at the end; a file
+    that is there already is continued. ``engine`` spreads the samples: ``local:4``, ``ray``,
+    ``ray://host:10001``.
+
+    Raises:
+        OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
+    """
+    wanted = target if isinstance(target, Target) else load_target(target)
+    prepared = run(model, preparation(wanted), target=wanted).model
+    names = _planner(options).plan(prepared, Context(wanted)).measured
+    samples = load_samples(prepared, data, preprocessing=preprocessing, limit=limit, seed=seed)
+    wants: dict[str, Statistic] = {name: Histogram() for name in names}
+    where = Path(path) if path is not None else None
+    if engine is None:
+        return measure(prepared, samples, wants, progress, path=where, options=observing)
+    chosen = open_engine(engine)
+    return calibrate_on(chosen, prepared, samples, wants, progress, path=where, options=observing)
+
+
+def _planner(options: str) -> "Planner":
+    steps = parse(f"insert-qdq{{{options}}}" if options else "insert-qdq").passes()
+    return next(step for step in steps if isinstance(step, Planner))
+
+
+def compare(
+    reference: ModelSource,
+    test: ModelSource,
+    data: Source,
+    *,
+    per_tensor: bool = False,
+    labels: Array | Path | str | None = None,
+    label_offset: int = 0,
+    optimize: bool = True,
+    preprocessing: Preprocessing | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Comparison:
+    """Run two models on the same samples; see :func:`onnxq.evaluate.compare.compare`.
+
+    ``data`` is named and typed as the reference takes it. With a ``limit``, labels beyond it are left out.
+
+    Raises:
+        OnnxqError: a model cannot run, or samples or labels do not fit.
+    """
+    first = reference if isinstance(reference, ir.Model) else model_io.load(Path(reference))
+    samples = load_samples(first, data, preprocessing=preprocessing, limit=limit, seed=seed)
+    return compare_models(
+        reference,
+        test,
+        samples,
+        per_tensor=per_tensor,
+        labels=labels,
+        label_offset=label_offset,
+        optimize=optimize,
+        progress=progress,
+    )
 
 
 def load_samples(
@@ -207,6 +302,17 @@ class _KeepPlan(Hook):
     def before(self, pass_: Pass, place: str, model: ir.Model) -> None:
         if isinstance(pass_, Planner) and self._context is not None:
             self.plan = pass_.plan(model, self._context)
+
+
+def _is_random(data: Source | None) -> bool:
+    return isinstance(data, str) and data.startswith("random:")
+
+
+def _runnable(source: ir.Model, context: Context) -> ir.Model:
+    """The float model as ONNX Runtime can run it: it has no kernels for most operators before opset 7."""
+    if source.opset_imports.get("", _FIRST_WITH_KERNELS) >= _FIRST_WITH_KERNELS:
+        return source
+    return run_pipeline(source.clone(), parse("raise-opset"), context).model
 
 
 def _open(model: ModelSource) -> tuple[ir.Model, str]:

@@ -10,6 +10,7 @@ step, so the model that is being written may be the one the file holds. Equal mo
 
 import contextlib
 import hashlib
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from onnxq.errors import ModelError, OnnxqError, UsageError
 from onnxq.files import contained, replacing, write_atomically
+from onnxq.graph.wiring import check_wiring
 from onnxq.headers import check_header
 from onnxq.tensors import Slot, check_sizes, embed_external, tensor_slots
 
@@ -36,13 +38,15 @@ __all__ = [
     "to_proto",
 ]
 
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # what it logs is raised here, in one line
+
 _MESSAGE_LIMIT = 2**31 - 1
 _MARGIN = 2**26  # nodes, names and types besides the weights
 _EXTERNAL_FROM = 1024  # bytes; shape inference wants to see the small constants in the model itself
 _PAGE, _PAGED_FROM = 4096, 2**16  # large tensors start on a page so that runtimes can map them
 
 
-def load(path: Path) -> ir.Model:
+def load(path: Path | str) -> ir.Model:
     """Read a model. External data is mapped: its pages come into memory as they are used.
 
     Before IR version 4 every initializer had to be listed among the inputs too. There they are taken for the
@@ -53,6 +57,7 @@ def load(path: Path) -> ir.Model:
         ModelError: no readable, complete ONNX model of a known version; or its external data is missing,
             too short or outside the model's folder.
     """
+    path = Path(path)
     try:
         return parse(_read(path), path.parent)
     except ModelError as error:
@@ -65,6 +70,8 @@ def parse(content: bytes, folder: Path | None = None) -> ir.Model:
     try:
         proto.ParseFromString(content)
     except DecodeError as error:
+        if "MaxDepth" in str(error):
+            raise ModelError("its graphs are nested deeper than protobuf allows (100 messages)") from error
         raise ModelError("it is not an ONNX model, or it is cut off (no protobuf message)") from error
     return from_proto(proto, folder)
 
@@ -78,6 +85,7 @@ def from_proto(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
     check_header(proto)
     try:
         model = ir.from_proto(proto)
+        check_wiring(model)
         check_sizes(model)
         embed_external(model, folder)
     except OnnxqError:
@@ -114,7 +122,7 @@ def skeleton(model: ir.Model, below: int = _EXTERNAL_FROM) -> onnx.ModelProto:
         return _serialized(model)
 
 
-def save(model: ir.Model, path: Path, *, external: bool | None = None) -> None:
+def save(model: ir.Model, path: Path | str, *, external: bool | None = None) -> None:
     """Write a model; the model stays as it is.
 
     ``external`` puts the initializers of 1 KB and more, if there are any, into ``<path>.data`` beside it;
@@ -123,6 +131,7 @@ def save(model: ir.Model, path: Path, *, external: bool | None = None) -> None:
     Raises:
         ModelError: it cannot be written there or not serialized; older files of that name are untouched.
     """
+    path = Path(path)
     if external is None:
         external = not fits_one_message(model)
     split = external and any(_goes_out(slot) for slot in tensor_slots(model))

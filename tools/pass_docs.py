@@ -8,7 +8,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -47,8 +47,9 @@ def markdown(docstring: str) -> str:
 
 
 def _block(text: str) -> str:
+    """A formula is indented. Where nothing else is there, cleandoc took that away; its arrow is left."""
     lines = text.split("\n")
-    if not all(line.startswith("    ") for line in lines):
+    if not (all(line.startswith("    ") for line in lines) or any(line.startswith("=> ") for line in lines)):
         return text
     return "\n".join(["```text", inspect.cleandoc(f"\n{text}"), "```"])
 
@@ -66,7 +67,8 @@ def _presets() -> Iterator[str]:
     yield "| preset | for | text |"
     yield "| --- | --- | --- |"
     for name, preset in PRESETS.items():
-        yield f"| `{name}` | {preset.description} | {', '.join(f'`{part}`' for part in _parts(preset.text))} |"
+        text = ", ".join(f"`{part}`" for part in _parts(preset.text))
+        yield f"| `{name}` | {preset.description} | {text} |"
     yield ""
 
 
@@ -108,13 +110,14 @@ def _section(cls: type[Pass]) -> Iterator[str]:
         yield ""
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, or with ``--check`` only say whether it is up to date; 1 if it is not."""
     parser = argparse.ArgumentParser(description="Write docs/passes.md from the docstrings of the passes.")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 if it is out of date"
     )
     text, current = page(), PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    if parser.parse_args().check:
+    if parser.parse_args(arguments).check:
         print(f"{PAGE.relative_to(ROOT)} is {'up to date' if text == current else 'out of date'}")
         return 0 if text == current else 1
     PAGE.parent.mkdir(exist_ok=True)

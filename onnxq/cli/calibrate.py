@@ -1,18 +1,13 @@
-"""``onnxq calibrate``: the ranges that quantize would measure."""
+"""``onnxq calibrate``: measure what quantize would measure, once, for every method."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from onnxq.cli import options as opt
 from onnxq.cli.console import progress, result
 from onnxq.cli.paths import check_destination
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
-    from onnxq.quant.plan import Plan
 
 __all__ = ["calibrate"]
 
@@ -29,38 +24,49 @@ def calibrate(
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="E", help="Spread the samples: local:4, ray, or ray://host:10001."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Bound what one run keeps of activations, such as 512M or 2G."),
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Execution provider of ONNX Runtime; may be repeated."),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out arrays with NaN or infinity, and count them.")
+    ] = False,
 ) -> None:
     """Measure the ranges of the values that quantize would measure.
 
     The samples run through the prepared model once. A run that writes a file and is interrupted goes on
-    from its last checkpoint when started again.
+    from its last checkpoint when started again. `onnxq quantize --stats FILE` uses the file.
     """
     from onnxq import api
-    from onnxq.calibration.calibrate import calibrate as measure
-    from onnxq.calibration.histogram import Histogram
-    from onnxq.calibration.statistics import MinMax
+    from onnxq.calibration.observe import Options
     from onnxq.data.preprocessing import Preprocessing
     from onnxq.report.statistics import ranges
+    from onnxq.report.table import parse_size
 
     if output is not None:
         check_destination(output, model)
-    how = Preprocessing.parse(preprocess) if preprocess is not None else None
-    prepared = api.run(model, "prepare", target=target).model
-    names = _planned(prepared, target, options).measured
-    samples = api.load_samples(prepared, data, preprocessing=how, limit=limit, seed=seed)
-    kind = MinMax if output is None else Histogram
+    bound = parse_size(memory) if memory is not None else None
+    providers = tuple(provider) if provider else Options.providers
     with progress() as bar:
-        file = measure(prepared, samples, {name: kind() for name in names}, bar, path=output)
+        file = api.calibrate(
+            model,
+            data,
+            target=target,
+            options=options,
+            path=output,
+            engine=engine,
+            observing=Options(memory=bound, providers=providers, skip_bad=skip_bad),
+            preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
+            limit=limit,
+            seed=seed,
+            progress=bar,
+        )
     result(ranges(file), *([f"written to {output}"] if output else []))
-
-
-def _planned(prepared: "ir.Model", target: str, options: str) -> "Plan":
-    """What insert-qdq would do to a model that is prepared already."""
-    from onnxq.api import Planner
-    from onnxq.pipeline.context import Context
-    from onnxq.pipeline.spec import parse
-    from onnxq.targets.target import load_target
-
-    steps = parse(f"insert-qdq{{{options}}}" if options else "insert-qdq").passes()
-    planner = next(step for step in steps if isinstance(step, Planner))
-    return planner.plan(prepared, Context(load_target(target)))

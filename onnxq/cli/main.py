@@ -13,6 +13,7 @@ from onnxq._version import __version__
 from onnxq.cli import console
 from onnxq.cli.calibrate import calibrate
 from onnxq.cli.compare import compare
+from onnxq.cli.explain import explain
 from onnxq.cli.inspect import inspect
 from onnxq.cli.passes import passes
 from onnxq.cli.plan import plan
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for _command in (quantize, run, plan, calibrate, compare, verify, inspect, passes):
+for _command in (quantize, run, plan, calibrate, compare, verify, explain, inspect, passes):
     app.command()(_command)
 app.add_typer(stats, name="stats")
 app.add_typer(targets, name="targets")

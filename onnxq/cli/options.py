@@ -17,6 +17,7 @@ __all__ = [
     "Options",
     "Output",
     "Preprocess",
+    "Recipe",
     "Seed",
     "TargetName",
     "TimePasses",
@@ -38,6 +39,15 @@ Options = Annotated[
     str,
     typer.Option(
         metavar="TEXT", help="Options of insert-qdq, as in a pipeline: 'symmetric=true activation=int8'."
+    ),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        metavar="FILE",
+        help="A TOML file with rules for single nodes, values and operators.",
+        show_default=False,
     ),
 ]
 Preprocess = Annotated[

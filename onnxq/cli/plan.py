@@ -15,6 +15,7 @@ def plan(
     model: opt.Model,
     target: opt.TargetName = "generic-int8",
     options: opt.Options = "",
+    recipe: opt.Recipe = None,
     only_nodes: Annotated[bool, typer.Option("--nodes", help="Only the table of nodes.")] = False,
     only_values: Annotated[bool, typer.Option("--values", help="Only the table of values.")] = False,
     as_json: opt.Json = False,
@@ -26,7 +27,7 @@ def plan(
     from onnxq import api
     from onnxq.report.plan import as_dict, nodes, values
 
-    decisions = api.plan(model, target, options)
+    decisions = api.plan(model, target, api.with_recipe(options, recipe))
     if as_json:
         return result(json.dumps(as_dict(decisions), indent=1))
     if only_nodes == only_values:

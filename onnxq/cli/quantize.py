@@ -15,13 +15,22 @@ __all__ = ["quantize"]
 
 def quantize(
     model: opt.Model,
-    data: opt.DataFor,
     output: opt.Output,
+    data: opt.OptionalData = None,
+    stats: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ranges from `onnxq calibrate` with the same target and options."),
+    ] = None,
     target: opt.TargetName = "generic-int8",
     form: Annotated[
-        Literal["qdq", "integer"] | None, typer.Option(help="What to make; by default what the target takes.")
+        Literal["qdq", "qoperator", "integer"] | None,
+        typer.Option(help="What to make; by default what the target takes."),
     ] = None,
+    io: Annotated[
+        Literal["float", "int8"], typer.Option(help="What the model takes and gives; int8: codes.")
+    ] = "float",
     options: opt.Options = "",
+    recipe: opt.Recipe = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
@@ -62,7 +71,10 @@ def quantize(
             data,
             target=target,
             form=form,
+            io=io,
             options=options,
+            recipe=recipe,
+            statistics=stats,
             preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
             limit=limit,
             seed=seed,

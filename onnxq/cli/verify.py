@@ -21,8 +21,11 @@ def verify(
     integer_only: Annotated[
         bool, typer.Option("--integer-only", help="Also list every float tensor, initializer and attribute.")
     ] = False,
+    target: Annotated[
+        str | None, typer.Option(metavar="T", help="Also check what this target's toolchain demands.")
+    ] = None,
 ) -> None:
-    """Check a model, and whether it holds integers only.
+    """Check a model, and whether it holds integers only or keeps the rules of a target.
 
     Its graph must be well formed, valid ONNX and something that ONNX Runtime loads. Exit code 1 if not.
     """
@@ -41,8 +44,22 @@ def verify(
         rows = [(tensor.name, tensor.where, tensor.reason) for tensor in found]
         result(Table(count, ["name", "scope", "what"], rows) if found else count)
         failures += [count] if found else []
+    if target is not None:
+        failures += _rules(loaded, target)
     if failures:
         raise CheckError(f"'{model}' fails: {', '.join(failures)}")
+
+
+def _rules(model: "ir.Model", name: str) -> list[str]:
+    """Print every breach of a target's rules; gives the rules."""
+    from onnxq.targets.rules import check_rules
+    from onnxq.targets.target import load_target
+
+    found = check_rules(model, load_target(name))
+    rows = [(finding.rule, finding.where, finding.text, finding.demanded_by) for finding in found]
+    title = f"rules of {name}: {len(rows) or 'ok'}"
+    result(Table(title, ["rule", "where", "what", "demanded by"], rows))
+    return list(dict.fromkeys(f"rule {finding.rule}" for finding in found))
 
 
 def _checks(model: "ir.Model") -> Iterator[tuple[str, str]]:

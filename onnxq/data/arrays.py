@@ -111,6 +111,8 @@ def _blaming(path: str | PathLike[str]) -> Iterator[None]:
     # Parsers of foreign bytes (zip, zlib, numpy's header grammar) raise whatever they please.
     try:
         yield
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror or error}") from error
     except Exception as error:
         raise DataError(
             f"'{path}' cannot be read: {error}; write it again with numpy.save or numpy.savez"

@@ -68,7 +68,7 @@ class Comparison:
     samples: int
     outputs: tuple[TensorComparison, ...]
     tensors: tuple[TensorComparison, ...]
-    """Intermediate float tensors of one name, the worst SQNR first, those not comparable last."""
+    """Intermediate tensors of one name and type, the worst SQNR first, those not comparable last."""
     unmatched: tuple[str, ...]
     """Outputs of the reference that the other model does not have."""
     top1: TopOne | None
@@ -220,15 +220,19 @@ class _Meter:
 
 
 class _Taps:
-    """Float tensors of one name inside both models, computed as written."""
+    """Tensors of one name and kind inside both models, computed as written: floats, or integer codes."""
 
     def __init__(self, reference: ModelSource, test: ModelSource, threads: int | None) -> None:
         models = [m if isinstance(m, ir.Model) else model_io.load(Path(m)) for m in (reference, test)]
         inner = [_inner_names(model) for model in models]
         names = [name for name in inner[0] if name in inner[1]]
         left, right = (Session(m, optimize=False, threads=threads, extra_outputs=names) for m in models)
-        floats = [{port.name for port in s.outputs if port.dtype.kind == "f"} for s in (left, right)]
-        self._meters = [_Meter(name, name) for name in names if name in floats[0] & floats[1]]
+        kinds = [{p.name: p.dtype for p in s.outputs if p.dtype.kind in "iuf"} for s in (left, right)]
+        self._meters = [
+            _Meter(name, name, integer=kinds[0][name].kind != "f")
+            for name in names
+            if kinds[0].get(name) == kinds[1].get(name) is not None
+        ]
         self._pair = _Pair(left, right)
 
     def update(self, sample: Sample) -> None:

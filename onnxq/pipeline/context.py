@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxq.calibration.statistics import Statistic
+from onnxq.calibration.store import StatisticsFile
 from onnxq.data.samples import Samples
 from onnxq.errors import DataError
 from onnxq.targets.target import Target, load_target
@@ -28,15 +29,20 @@ class Context:
     samples: Samples | None = None
     seed: int = 0
     progress: Progress = silent
+    statistics: StatisticsFile | None = None
+    """What was measured before, by ``onnxq calibrate``; then nothing is run."""
 
     def observe(self, model: ir.Model, wants: Mapping[str, Statistic]) -> Mapping[str, Statistic]:
         """Run the calibration samples through ``model`` once and fill one statistic per value name.
 
         Raises:
-            DataError: there are no samples, or they do not fit the model, or a value becomes NaN or Inf.
+            DataError: there are no samples, or they do not fit the model, or a value becomes NaN or Inf; or
+                the statistics at hand are of another model, unfinished or lack a value.
         """
         from onnxq.calibration.observe import observe
 
+        if self.statistics is not None:
+            return self.statistics.select(model, wants)
         if self.samples is None:
             raise DataError(
                 "this pipeline measures activations and needs calibration samples, but none were given: "

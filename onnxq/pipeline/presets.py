@@ -3,8 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal, TypeAlias, get_args
 
-__all__ = ["PRESETS", "Preset"]
+from onnxq.errors import UsageError
+from onnxq.targets.target import Target
+
+__all__ = ["PRESETS", "Form", "Io", "Preset", "preparation", "quantizing"]
+
+Form: TypeAlias = Literal["qdq", "qoperator", "integer"]
+"""What quantize makes: Q/DQ around float operators, QOperator nodes, or strict integers."""
+
+Io: TypeAlias = Literal["float", "int8"]
+"""What the model takes and gives: real numbers, or codes whose scales are in its metadata."""
 
 
 @dataclass(frozen=True)
@@ -46,5 +56,32 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "all that comes before quantization and keeps every value",
         ),
         "lower": Preset("fuse, lower-integer, finish", "Q/DQ becomes strict integers"),
+        "qoperator": Preset("lower-qoperator, finish", "Q/DQ becomes QOperator nodes for ONNX Runtime"),
+        "int8-dynamic": Preset(
+            "prepare, quantize-dynamic, expand-new-operators, finish",
+            "activations quantized at run time, weights per channel; needs no samples",
+        ),
     }
 )
+
+
+def preparation(target: Target) -> str:
+    """What runs before anything is measured, as a pipeline text."""
+    return "prepare, expand-for-target" if target.split else "prepare"
+
+
+def quantizing(target: Target, form: str | None = None, options: str = "", io: str = "float") -> str:
+    """The pipeline text that quantizes for a target; ``options`` are those of insert-qdq.
+
+    Raises:
+        UsageError: there is no such form or kind of input and output, or they do not go together.
+    """
+    form = form or target.form
+    for kind, given in ((Form, form), (Io, io)):
+        if given not in get_args(kind):
+            raise UsageError(f"'{given}' is none of {', '.join(get_args(kind))}")
+    expand = f"expand-new-operators{{opset={target.opset}}}"
+    ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
+    insert = f"insert-qdq{{{options}}}" if options else "insert-qdq"
+    codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
+    return f"{preparation(target)}, {insert}, fold-fake-quant, {ending}{codes}"

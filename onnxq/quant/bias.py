@@ -13,17 +13,28 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, get_input, is_op, producer
+from onnxq.graph.match import constant, get_input, is_op, producer, sole_consumer
 from onnxq.graph.numeric import FloatArray, IntArray
-from onnxq.quant.formats import INT32
+from onnxq.quant.formats import INT8, INT32
 from onnxq.quant.operators import bias_add, operands
-from onnxq.quant.qdq import dequantized
+from onnxq.quant.qdq import dequantized, qparams_of
 from onnxq.quant.qparams import QParams
 
-__all__ = ["BIAS_LIMIT", "BiasSite", "accumulator_qparams", "bias_codes", "find_bias", "roomy_scale"]
+__all__ = [
+    "BIAS_LIMIT",
+    "BiasSite",
+    "accumulator_qparams",
+    "bias_codes",
+    "find_bias",
+    "finer_scale",
+    "roomy_scale",
+]
 
 BIAS_LIMIT = 2.0**30
 """Largest bias code: half of int32, so that as much again is left for the products."""
+
+_STEPS = 2.0**10
+"""Steps of the bias in one step of the output that are fine enough."""
 
 _FINE = 2.0**20
 """Codes that a bias is given where the weights of its channel are all zero and any scale will do."""
@@ -74,7 +85,7 @@ def roomy_scale(site: BiasSite) -> FloatArray:
     """Weight scales (float32, shaped as they are) under which every bias code stays within ±2^30.
 
     Per-tensor scales are raised for the largest bias. Where all weights of a channel are zero, the scale
-    is chosen for the bias alone.
+    is chosen for the bias alone. Powers of two stay powers of two.
     """
     w = site.weight_qparams
     magnitude = np.abs(site.bias.astype(np.float64))
@@ -84,7 +95,37 @@ def roomy_scale(site: BiasSite) -> FloatArray:
     needed = per_group.max(initial=0.0) if w.axis is None else per_group.max(axis=0)
     floor, fine = (np.asarray(needed / (float(site.input_scale) * codes)) for codes in (BIAS_LIMIT, _FINE))
     scale = np.where(np.logical_and(dead, fine > 0), fine, np.maximum(w.scale, floor))
+    if np.all(np.frexp(w.scale)[0] == 0.5):
+        scale = np.exp2(np.ceil(np.log2(scale)))
     return np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
+
+
+def finer_scale(site: BiasSite, scale: FloatArray) -> FloatArray:
+    """``scale`` halved as often as the weight's codes leave room for, where the bias needs finer steps.
+
+        w = q·s = (2^k·q)·(s/2^k)        exactly, in the same 8 bits
+
+    Codes of 2 … 6 bits come with scales so large that a bias rounded to s_x·s_w is off by a good part of an
+    output step. As many k are taken as bring that step down to 2^-10 of the output's, if it has one.
+    """
+    w = site.weight_qparams
+    step = _output_step(site.holder)
+    if step is None or w.zero_point.any() or w.format.bits > INT8.bits:
+        return scale
+    codes = np.abs(QParams(scale, w.zero_point, w.format, w.axis).quantize(site.weight).astype(np.int64))
+    others = None if w.axis is None else tuple(i for i in range(codes.ndim) if i != w.axis)
+    room = np.floor(np.log2(w.format.qmax / np.maximum(codes.max(axis=others), 1)))
+    wanted = np.ceil(np.log2(float(site.input_scale) * scale.astype(np.float64) * _STEPS / step))
+    return np.asarray(scale * np.exp2(-np.clip(wanted, 0, room)), np.float32)
+
+
+def _output_step(node: ir.Node) -> float | None:
+    """The scale of the QuantizeLinear behind a node and its activation."""
+    after = sole_consumer(node.outputs[0])
+    while after is not None and is_op(after, "Relu", "Clip"):
+        after = sole_consumer(after.outputs[0])
+    qparams = qparams_of(after) if after is not None and is_op(after, "QuantizeLinear") else None
+    return None if qparams is None else float(qparams.scale.min())
 
 
 def accumulator_qparams(site: BiasSite, weight_scale: FloatArray) -> QParams:

@@ -11,7 +11,7 @@ from onnxq.quant.operators import operands
 from onnxq.quant.qdq import through_fake_quant
 from onnxq.targets.target import Target
 
-__all__ = ["Kind", "is_quantized_already", "kind", "masks", "why_not"]
+__all__ = ["Kind", "is_quantized_already", "kind", "masks", "unfit", "why_not"]
 
 
 MASK = -9e3
@@ -29,10 +29,14 @@ class Kind(StrEnum):
 
 
 def kind(node: ir.Node, target: Target) -> Kind:
-    """What the target makes of an operator; nearest Resize moves values, every other Resize computes."""
-    if is_op(node, "Resize") and "Resize" in target.compute:
-        nearest = node.attributes.get_string("mode", "nearest") == "nearest"
-        return Kind.MOVE if nearest else Kind.COMPUTE
+    """What the target makes of an operator.
+
+    Nearest Resize moves values. Every other Resize computes: it stays float where the target only moves.
+    """
+    if is_op(node, "Resize") and "Resize" in target.compute | target.move:
+        if node.attributes.get_string("mode", "nearest") == "nearest":
+            return Kind.MOVE
+        return Kind.COMPUTE if "Resize" in target.compute else Kind.FLOAT
     if is_op(node, *target.compute):
         return Kind.COMPUTE
     return Kind.MOVE if is_op(node, *target.move) else Kind.FLOAT
@@ -46,6 +50,11 @@ def why_not(node: ir.Node, scope: Scope, target: Target) -> str | None:
         return "it is inside a function: run inline-functions first"
     if scope.path != "main":
         return f"it is inside the body {scope.path}: bodies of If, Loop and Scan stay float"
+    return unfit(node)
+
+
+def unfit(node: ir.Node) -> str | None:
+    """The reason why no target could quantize a node of the main graph: its types, or a computed operand."""
     return _bad_types(node) or _bad_operand(node)
 
 

@@ -59,6 +59,8 @@ class NodeDecision:
     scope: str
     quantized: bool
     reason: str
+    floats: bool = True
+    """Whether it computes on floats at all: Q/DQ and work on shapes and indices do not."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _REASONS = 12
 
 def headline(plan: Plan) -> str:
     """``23 of 26 nodes on integers for the target generic-int8``."""
-    total = plural(len(plan.nodes), "node")
+    total = plural(plan.quantized_nodes + len(left_float(plan)), "node")
     return f"{plan.quantized_nodes} of {total} on integers for the target {plan.target}"
 
 
@@ -33,8 +33,8 @@ def values(plan: Plan) -> Table:
 
 
 def left_float(plan: Plan) -> tuple[NodeDecision, ...]:
-    """The nodes that are not quantized."""
-    return tuple(node for node in plan.nodes if not node.quantized)
+    """The nodes that compute on floats; not those that hold none, nor Q/DQ that is there already."""
+    return tuple(node for node in plan.nodes if not node.quantized and node.floats)
 
 
 def reasons(plan: Plan) -> Iterator[str]:

@@ -12,7 +12,7 @@ from onnxq.report.table import plural, size
 __all__ = ["as_dict", "summary"]
 
 
-def summary(made: Result, data: str, sizes: tuple[int, int]) -> Iterator[str]:
+def summary(made: Result, data: str | None, sizes: tuple[int, int]) -> Iterator[str]:
     """Nodes on integers, what stayed float and why, size, proof; ``sizes`` are bytes before and after."""
     yield plan_report.headline(made.plan)
     if left := plan_report.left_float(made.plan):
@@ -22,7 +22,7 @@ def summary(made: Result, data: str, sizes: tuple[int, int]) -> Iterator[str]:
     if made.comparison is not None:
         yield f"against the float model on {plural(made.comparison.samples, 'calibration sample')}:"
         yield from (f"  {line}" for line in output_lines(made.comparison))
-    if data.startswith("random:"):
+    if data is not None and data.startswith("random:"):
         yield "calibrated on random numbers: a smoke test, not a model to use"
     yield from (f"note: {sentence}" for sentence in made.report.unfinished)
 

@@ -4,14 +4,17 @@ The plain form is made for grep, cut and diff: one line a row whatever its lengt
 blanks, no colours, nothing that depends on the width of a window.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onnxq.errors import UsageError
+
 if TYPE_CHECKING:
     import rich.table
 
-__all__ = ["Table", "clean", "decibel", "listed", "percent", "plural", "size"]
+__all__ = ["Table", "clean", "decibel", "listed", "parse_size", "percent", "plural", "size"]
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 
@@ -88,6 +91,19 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"
+
+
+def parse_size(text: str) -> int:
+    """The bytes that ``512M``, ``2G``, ``1.5GB`` or a plain number mean (a thousand is a k).
+
+    Raises:
+        UsageError: it is no such text, or not positive.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kMG]?)B?\s*", text)
+    count = int(float(match[1]) * 1000 ** " kMG".index(match[2] or " ")) if match else 0
+    if count <= 0:
+        raise UsageError(f"'{text}' is no size; expected a number of bytes such as 512M or 2G")
+    return count
 
 
 def _pad(text: str, width: int, right: bool) -> str:

@@ -1,36 +1,58 @@
 """Targets: what a backend accepts, as data. One TOML file a target, next to this module.
 
-    name = "generic-int8"
+    extends = "generic-int8"      # optional: take all facts of another target, this file says what differs
+    name = "my-npu"
     summary = "one line for the table of targets"
     form = "qdq"                  # what it reads: Q/DQ or strict integers ("integer")
-    opset = 19                    # of the Q/DQ model that is written
+    opset = 19                    # of the Q/DQ model that is written, unless 16-bit values need 21
     ir_version = 9
 
     [activation]                  # every value that is computed at run time
     dtype = "uint8"
-    symmetric = false
+    also = ["uint16"]             # dtypes that a recipe or option may choose instead
+    symmetric = false             # zero point 0 (of unsigned dtypes: the middle)
     power_of_two = false
 
     [weight]
-    dtype = "int8"                # zero point 0, codes −127 … 127
+    dtype = "int8"                # zero point 0, codes −127 … 127; "int7" leaves a bit for slow hardware
     per_channel = ["Conv", …]     # operators whose weights have one scale per output channel
     power_of_two = false
 
-    [operators]
+    [bias]
+    dtype = "int32"               # at scale s_x·s_w; or "float32": biases get no Q/DQ
+
+    [arithmetic]
+    rounding = "half-even"        # how sums become codes: half-even, half-up or half-away
+
+    [operators]                   # each operator has one kind; what no list names stays float
     compute = ["Conv", …]         # inputs and outputs each have a scale of their own
     move = ["MaxPool", …]         # codes pass through unchanged: inputs and output share one scale
+    float = ["Tanh", …]           # with extends: not on integers here
     fuse_activation = ["Conv", …] # a Relu or Clip behind these only narrows their output's range
+    neighbours = ["Add", …]       # on integers only where more of the nodes around are than are not
+    float_output = ["MatMul", …]  # its sums may leave as float: no Q/DQ where only float nodes read them
+    split = ["Swish"]             # written as older operators before Q/DQ is placed
 
-    [fixed_range]                 # functions whose output range needs no measuring
-    Softmax = [0.0, 0.99609375]
+    [fixed_range]                 # functions whose output range needs no measuring: [low, high),
+    Softmax = [0.0, 1.0]          # scale = (high − low) / 2^bits; the code of high itself is left out
 
     [layout]
     float_tail = true             # layout operators in front of an output stay float
+    static_shapes = false         # every axis of every input must be a number
 
+    [runtime]
+    engine = "none"               # whose fusions ``onnxq explain`` predicts: none or onnxruntime-cpu
+    slow = ["int8*int8"]          # activation*weight dtypes whose kernels are slower than float
+    saturates = false             # pairs of u8·s8 products are added in int16 (x86 before VNNI)
+
+    [facts]                       # where a fact comes from: key = "verified: source" or "assumed"
+    activation = "verified: …"
+
+Lists of ``[operators]`` in a file that extends another add to the inherited ones: an operator that is named
+changes its kind. Every other key replaces the inherited one. Facts are not inherited.
 A user's own file is given by path wherever a name is.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -38,12 +60,17 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
-from onnxq.errors import TargetError, UsageError
+from onnxq.errors import TargetError
 from onnxq.quant.formats import IntFormat
 
-__all__ = ["Target", "load_target", "target_names"]
+__all__ = ["KINDS", "Range", "Target", "load_target", "parse_target", "target_names"]
+
+Range: TypeAlias = tuple[float, float]
+
+KINDS = ("compute", "move", "float")
+"""The lists of operators that exclude each other."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +88,27 @@ class Target:
     move: frozenset[str]
     per_channel: frozenset[str]
     fuse_activation: frozenset[str]
-    fixed_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    fixed_range: Mapping[str, Range] = field(default_factory=dict)
     symmetric: bool = False
     activation_power_of_two: bool = False
     weight_power_of_two: bool = False
     float_tail: bool = False
+    also: frozenset[IntFormat] = frozenset()
+    bias: str = "int32"
+    rounding: str = "half-even"
+    neighbours: frozenset[str] = frozenset()
+    float_output: frozenset[str] = frozenset()
+    split: frozenset[str] = frozenset()
+    static_shapes: bool = False
+    engine: str = "none"
+    slow: frozenset[str] = frozenset()
+    saturates: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
 
-
-_FORMS = ("qdq", "integer")
-
-_SCHEMA: Mapping[str, Mapping[str, type]] = {
-    "": {"name": str, "summary": str, "form": str, "opset": int, "ir_version": int},
-    "activation": {"dtype": str, "symmetric": bool, "power_of_two": bool},
-    "weight": {"dtype": str, "per_channel": list, "power_of_two": bool},
-    "operators": {"compute": list, "move": list, "fuse_activation": list},
-    "layout": {"float_tail": bool},
-}
+    @property
+    def activations(self) -> tuple[IntFormat, ...]:
+        """The formats that activations may have, the usual one first."""
+        return (self.activation, *sorted(self.also - {self.activation}, key=str))
 
 
 def target_names() -> list[str]:
@@ -97,7 +129,25 @@ def load_target(name: str) -> Target:
         path = Path(name)
         if not path.is_file():
             raise TargetError(f"target file '{name}' does not exist")
-        return parse_target(path.read_text(encoding="utf-8"), name)
+        try:
+            return parse_target(path.read_text(encoding="utf-8"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise TargetError(f"cannot read target file '{name}': {error}") from error
+    return _shipped(name)
+
+
+def parse_target(text: str, source: str) -> Target:
+    """Read a target from TOML text; ``source`` names it in messages.
+
+    Raises:
+        TargetError: see :func:`onnxq.targets.schema.parse_target`.
+    """
+    from onnxq.targets import schema
+
+    return schema.parse_target(text, source, _shipped)
+
+
+def _shipped(name: str) -> Target:
     if name not in target_names():
         near = get_close_matches(name, target_names(), 1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
@@ -105,67 +155,6 @@ def load_target(name: str) -> Target:
             f"no target '{name}'{hint} Known: {', '.join(target_names())}, or a path to a .toml file"
         )
     return parse_target((_folder() / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml")
-
-
-def parse_target(text: str, source: str) -> Target:
-    """Read a target from TOML text; ``source`` names it in messages.
-
-    Raises:
-        TargetError: not TOML, an unknown or missing key, or a value of the wrong type.
-    """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TargetError(f"target {source} is not valid TOML: {error}") from error
-    tables = {name: _table(raw, name, source) for name in _SCHEMA}
-    operators, weight, activation = tables["operators"], tables["weight"], tables["activation"]
-    try:
-        formats = IntFormat.parse(activation["dtype"]), IntFormat.parse(weight["dtype"])
-    except UsageError as error:
-        raise TargetError(f"target {source}: {error}") from error
-    if (form := tables[""]["form"]) not in _FORMS:
-        raise TargetError(f"target {source}: form is '{form}', expected {' or '.join(_FORMS)}")
-    return Target(
-        **tables[""],
-        activation=formats[0],
-        weight=IntFormat(formats[1].bits, formats[1].signed, narrow=formats[1].signed),
-        compute=frozenset(operators["compute"]),
-        move=frozenset(operators["move"]),
-        fuse_activation=frozenset(operators["fuse_activation"]),
-        per_channel=frozenset(weight["per_channel"]),
-        fixed_range=_ranges(raw.get("fixed_range", {}), source),
-        symmetric=activation["symmetric"],
-        activation_power_of_two=activation["power_of_two"],
-        weight_power_of_two=weight["power_of_two"],
-        **tables["layout"],
-    )
-
-
-def _table(raw: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:
-    """One table of the file, every key of the schema present and of its type, and no other."""
-    schema = _SCHEMA[name]
-    table = raw.get(name) if name else {k: v for k, v in raw.items() if not isinstance(v, dict)}
-    where = f"target {source}, table [{name}]" if name else f"target {source}"
-    if not isinstance(table, dict):
-        raise TargetError(f"{where} is missing; it holds {', '.join(schema)}")
-    tables = "" if name else f"; tables: {', '.join(n for n in (*_SCHEMA, 'fixed_range') if n)}"
-    if unknown := sorted(set(table) - set(schema)):
-        raise TargetError(f"{where}: unknown key '{unknown[0]}'; allowed: {', '.join(schema)}{tables}")
-    if not name and (unknown := sorted(set(raw) - set(schema) - set(_SCHEMA) - {"fixed_range"})):
-        raise TargetError(f"{where}: unknown table [{unknown[0]}]{tables}")
-    for key, kind in schema.items():
-        if not isinstance(table.get(key), kind) or isinstance(table.get(key), bool) != (kind is bool):
-            raise TargetError(f"{where}: '{key}' must be a {kind.__name__}, found {table.get(key)!r}")
-    return table
-
-
-def _ranges(raw: object, source: str) -> dict[str, tuple[float, float]]:
-    if not isinstance(raw, dict):
-        raise TargetError(f"target {source}: [fixed_range] must be a table of operator = [low, high]")
-    for op, pair in raw.items():
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, int | float) for v in pair)):
-            raise TargetError(f"target {source}, [fixed_range]: {op} must be [low, high], found {pair!r}")
-    return {op: (float(low), float(high)) for op, (low, high) in raw.items()}
 
 
 def _folder() -> Traversable:

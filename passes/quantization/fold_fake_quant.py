@@ -11,7 +11,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
-from onnxq.quant.bias import BiasSite, accumulator_qparams, bias_codes, find_bias, roomy_scale
+from onnxq.quant.bias import BiasSite, accumulator_qparams, bias_codes, find_bias, finer_scale, roomy_scale
 from onnxq.quant.operators import LINEAR
 from onnxq.quant.qdq import qparams_of
 from onnxq.quant.qparams import QParams
@@ -28,7 +28,8 @@ class FoldFakeQuant(Pass):
            QuantizeLinear(DequantizeLinear(q, s, z), s, z)  =>  q
 
     1. A bias is taken where the data comes from a DequantizeLinear with one scale and the weight is fake-
-       quantized. Where the bias would not fit, the weight's scale is raised first (onnxq.quant.bias).
+       quantized. Where the bias would not fit, the weight's scale is raised first (onnxq.quant.bias). For a
+       target whose biases are float32 they stay as they are.
     2. Then every constant in front of a QuantizeLinear becomes its codes, whoever put the pair there.
     3. A pair that quantizes again what has the very same parameters cancels.
     """
@@ -38,7 +39,7 @@ class FoldFakeQuant(Pass):
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         for node in all_nodes(rw.model):
-            if is_op(node, *LINEAR):
+            if is_op(node, *LINEAR) and context.target.bias == "int32":
                 _fold_bias(node, rw)
         for node in all_nodes(rw.model):
             if is_op(node, "QuantizeLinear"):
@@ -53,7 +54,7 @@ def _fold_bias(node: ir.Node, rw: Rewriter) -> None:
     if site is None:
         return None
     weight = site.weight_qparams
-    scale = roomy_scale(site)
+    scale = finer_scale(site, roomy_scale(site))
     if not np.array_equal(scale, weight.scale):
         _requantize_weight(node, site, QParams(scale, weight.zero_point, weight.format, weight.axis), rw)
     qparams = accumulator_qparams(site, scale)

@@ -6,21 +6,29 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxq.calibration.statistics import MinMax
-from onnxq.errors import ModelError
+from onnxq.calibration.ranges import get_method
+from onnxq.errors import ModelError, UsageError
 from onnxq.graph.match import is_op, producer
+from onnxq.graph.opset import can_relabel, opset, relabel
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes, named_values
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.formats import IntFormat
-from onnxq.quant.placement import plan
+from onnxq.quant.measured import measured_ranges
+from onnxq.quant.placement import check_shapes, plan
 from onnxq.quant.plan import Plan
 from onnxq.quant.qparams import QParams
-from onnxq.quant.resolve import Range, constant_ranges, resolve
+from onnxq.quant.recipe import load_recipe
+from onnxq.quant.resolve import constant_ranges, resolve
 from onnxq.targets.target import Target
 
 __all__ = ["InsertQdq", "insert_pair"]
+
+SIXTEEN_BIT_OPSET = 21
+
+DEFAULT_METHOD = "percentile:99.999"
+"""Measured on nine real models: never worse than min-max by more than noise, and much better on detectors."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +38,14 @@ class InsertQdq(Pass):
            x  =>  DequantizeLinear(QuantizeLinear(x, s, z), s, z)
 
     *Decide*: target and graph give a plan (``onnxq plan`` prints it). *Measure*: the calibration samples
-    run once and give the range of every planned activation. *Do*: each decision becomes one Q/DQ pair.
+    run once and ``method`` (``onnxq stats show`` compares them) makes a range of what every planned
+    activation held. *Do*: each decision becomes one Q/DQ pair.
 
     Values of one scale group take the union of their ranges. Weights keep their float values in front of
     the pair, so that later passes can still move them; biases become integers when fake-quant is folded.
-    Values that have Q/DQ already are left alone: trained ranges win. The options override the target.
+    Values that have Q/DQ already are left alone: trained ranges win. The options override the target; a
+    recipe (:mod:`onnxq.quant.recipe`; the path of a TOML file, or its text) says what nodes and values by name
+    shall have. Formats of 16 bits raise the model to opset 21, the first that has them.
     """
 
     name: ClassVar[str] = "insert-qdq"
@@ -44,10 +55,19 @@ class InsertQdq(Pass):
     weight: str | None = None
     symmetric: bool | None = None
     per_channel: bool | None = None
+    recipe: str | None = None
+    method: str = DEFAULT_METHOD
 
     def plan(self, model: ir.Model, context: Context, /) -> Plan:
-        """The decisions this pass would apply to ``model``."""
-        return plan(model, self.target(context.target))
+        """The decisions this pass would apply to ``model``.
+
+        Raises:
+            TargetError: the model has dynamic shapes and the target takes static ones only.
+            UsageError: an option or the recipe is wrong, or the recipe has a rule for nothing in the model.
+        """
+        target = self.target(context.target)
+        check_shapes(model, target)
+        return plan(model, target, None if self.recipe is None else load_recipe(self.recipe))
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         decisions = self.plan(rw.model, context)
@@ -55,9 +75,10 @@ class InsertQdq(Pass):
         for node in decisions.nodes:
             if not node.quantized:
                 rw.skip(f"{node.op} (output '{node.node}')", node.reason)
+        _raise_opset(rw, decisions)
         values = named_values(rw.model)
         constants = constant_ranges(decisions, values)
-        measured = _measure(rw.model, decisions, context)
+        measured = measured_ranges(rw.model, decisions, get_method(self.method), context)
         makers = {name: maker for name, value in values.items() if (maker := producer(value)) is not None}
         for decision, qparams in resolve(decisions, constants, measured):
             readers = None if decision.readers is None else [makers[name] for name in decision.readers]
@@ -71,7 +92,7 @@ class InsertQdq(Pass):
         """
         changes: dict[str, object] = {}
         if self.activation is not None:
-            changes["activation"] = IntFormat.parse(self.activation)
+            changes["activation"] = _allowed(IntFormat.parse(self.activation), base)
         if self.weight is not None:
             fmt = IntFormat.parse(self.weight)
             changes["weight"] = IntFormat(fmt.bits, fmt.signed, narrow=fmt.signed)
@@ -82,6 +103,26 @@ class InsertQdq(Pass):
         return replace(base, **changes) if changes else base  # type: ignore[arg-type]
 
 
+def _allowed(fmt: IntFormat, target: Target) -> IntFormat:
+    if fmt in target.activations:
+        return fmt
+    listed = ", ".join(map(str, target.activations))
+    raise UsageError(f"insert-qdq: target {target.name} takes activations of {listed}, not {fmt}")
+
+
+def _raise_opset(rw: Rewriter, decisions: Plan) -> None:
+    """16-bit Q/DQ exists from opset 21 on."""
+    wide = any(d.format.bits == 16 for d in decisions.values)
+    if not wide or opset(rw.model) >= SIXTEEN_BIT_OPSET:
+        return
+    if reasons := can_relabel(rw.model, SIXTEEN_BIT_OPSET):
+        raise ModelError(
+            f"16-bit values need opset {SIXTEEN_BIT_OPSET}, but the model cannot be raised: {reasons[0]}"
+        )
+    relabel(rw.model, SIXTEEN_BIT_OPSET)
+    rw.adopt(rw.model)
+
+
 def _refuse_nothing(decisions: Plan, model: ir.Model) -> None:
     """A model that comes out as it went in would be a surprise."""
     if decisions.quantized_nodes or any(is_op(node, "QuantizeLinear") for node in all_nodes(model)):
@@ -89,16 +130,6 @@ def _refuse_nothing(decisions: Plan, model: ir.Model) -> None:
     reasons = Counter(f"{node.op}: {node.reason}" for node in decisions.nodes)
     listed = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(5))
     raise ModelError(f"no operator of the model can be quantized for target {decisions.target} ({listed})")
-
-
-def _measure(model: ir.Model, decisions: Plan, context: Context) -> dict[str, Range]:
-    if not decisions.measured:
-        return {}
-    ranges: dict[str, Range] = {}
-    for name, statistic in context.observe(model, {name: MinMax() for name in decisions.measured}).items():
-        assert isinstance(statistic, MinMax), "observe fills the statistics it was given"
-        ranges[name] = (statistic.min, statistic.max) if statistic.count else (0.0, 0.0)
-    return ranges
 
 
 def insert_pair(

@@ -103,7 +103,7 @@ def test_calibrate_measures_what_numpy_measures(onnxq: Run, small: Path) -> None
     low, high = (f([np.load(file) for file in (small / "data").iterdir()]) for f in (np.min, np.max))
     done = onnxq("calibrate", small / "model.onnx", "--data", small / "data")
     assert done.code == 0, done.err
-    assert re.search(rf"^x +minmax +216 +{low:.6g} +{high:.6g}$", done.out, re.MULTILINE)
+    assert re.search(rf"^x +histogram +216 +{low:.6g} +{high:.6g}$", done.out, re.MULTILINE)
 
 
 def test_statistics_are_kept_shown_and_not_merged_with_themselves(onnxq: Run, small: Path) -> None:

@@ -1,0 +1,237 @@
+"""Weights as integers, activations measured while the model runs."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.errors import PassError
+from onnxq.graph.match import constant, get_input, is_op
+from onnxq.graph.numeric import FloatArray, IntArray
+from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.scopes import all_nodes
+from onnxq.pipeline.base import Contract, Pass
+from onnxq.pipeline.context import Context
+from onnxq.quant.formats import IntFormat
+from onnxq.quant.operators import weight_axis
+from onnxq.quant.qparams import SMALLEST_SCALE, qparams_from_range
+
+__all__ = ["QuantizeDynamic"]
+
+OPSET = 11
+"""The opset that brought DynamicQuantizeLinear."""
+
+REDUCE_AXES_ARE_INPUT = 18
+"""The opset from which ReduceMax reads its axes from an input."""
+
+_WEIGHT = IntFormat(8, signed=True, narrow=True)
+_MIDDLE = 128
+_LARGEST_SUM = 2**31 - 1
+
+Home: TypeAlias = ir.Graph | ir.Function | None
+
+
+@dataclass(frozen=True)
+class QuantizeDynamic(Pass):
+    """Multiply on integers by constant weights; the activation's scale is measured at run time.
+
+           x · W  =>  Cast(MatMulInteger(q, W_q, z, 0)) · (s · s_w)      q, s, z = DynamicQuantizeLinear(x)
+
+    No calibration data is needed, and a range can never be wrong, at the price of finding it for every input.
+    W_q is int8 with one scale per output channel; the scales multiply the finished sums.
+
+    1. MatMul and Gemm by a constant matrix, with ``conv`` also Conv. Matrices that read one tensor share its
+       DynamicQuantizeLinear. ONNX Runtime fuses all of this, with the Add of a bias, into one operator.
+    2. With ``per_token`` every row of x has a scale of its own, so that one large token does not coarsen the
+       others: s = max|x| / 127 along the last axis, q = round(x / s) + 128.
+    3. A row, tensor or channel that is all zeros stays so.
+
+    A product of two activations stays float, and so does a sum that could leave int32.
+    """
+
+    name: ClassVar[str] = "quantize-dynamic"
+    contract: ClassVar[Contract] = Contract.APPROXIMATE
+
+    per_token: bool = False
+    conv: bool = False
+
+    def apply(self, rw: Rewriter, context: Context, /) -> None:
+        opset = rw.model.opset_imports.get("") or 0
+        roots = ("MatMul", "Gemm", "Conv") if self.conv else ("MatMul", "Gemm")
+        nodes = [node for node in all_nodes(rw.model) if is_op(node, *roots)]
+        if nodes and opset < OPSET:
+            raise PassError(f"quantize-dynamic needs opset {OPSET} or later, the model has {opset}")
+        work = _Work(rw, self.per_token, opset)
+        for node in nodes:
+            if reason := _why_not(node):
+                rw.skip(node, reason)
+            else:
+                work.quantize(node)
+
+
+@dataclass(frozen=True, eq=False)
+class _Activation:
+    """Integer codes (uint8) of a tensor, with zero point and scale: numbers, or one scale a row."""
+
+    codes: ir.Value
+    zero_point: ir.Value
+    scale: ir.Value
+
+
+@dataclass(frozen=True, eq=False)
+class _Weight:
+    """codes: int8 [K, N], or uint8 of Conv. scale: float32, broadcasts to the result."""
+
+    codes: ir.Value
+    zero_point: ir.Value
+    scale: ir.Value
+
+
+@dataclass
+class _Work:
+    rw: Rewriter
+    per_token: bool
+    opset: int
+    activations: dict[tuple[ir.Value, Home, bool], _Activation] = field(default_factory=dict)
+    weights: dict[tuple[ir.Value, Home, int, float], _Weight] = field(default_factory=dict)
+
+    def quantize(self, node: ir.Node) -> None:
+        """Replace one linear node by its integer form."""
+        x, w = (node.inputs[i] for i in (0, 1))
+        assert x is not None, "checked before"
+        assert w is not None, "checked before"
+        rows = self.per_token and not is_op(node, "Conv")
+        activation = self._activation(x, node.graph, rows)
+        weight = self._weight(node, w)
+        kind = "ConvInteger" if is_op(node, "Conv") else "MatMulInteger"
+        inputs = [activation.codes, weight.codes, activation.zero_point, weight.zero_point]
+        attributes = node.attributes if is_op(node, "Conv") else {}
+        out = node.outputs[0]
+        sums = self.rw.op(kind, inputs, attributes, like=out, dtype=ir.DataType.INT32)
+        real = self.rw.op("Cast", [sums], {"to": int(ir.DataType.FLOAT)}, like=out)
+        if rows:
+            real = self._op("Mul", real, activation.scale, like=out)
+            real = self._op("Mul", real, weight.scale, like=out)
+        else:
+            shape = weight.scale.shape
+            scale = self.rw.op("Mul", [activation.scale, weight.scale], dtype=ir.DataType.FLOAT, shape=shape)
+            real = self._op("Mul", real, scale, like=out)
+        self.rw.replace(node, self._biased(node, real))
+
+    def _activation(self, x: ir.Value, home: Home, rows: bool) -> _Activation:
+        """The codes of ``x``, made once in each graph."""
+        key = x, home, rows
+        if key not in self.activations:
+            self.activations[key] = self._rows(x) if rows else self._tensor(x)
+        return self.activations[key]
+
+    def _tensor(self, x: ir.Value) -> _Activation:
+        codes = self.rw.op("DynamicQuantizeLinear", [x], like=x, dtype=ir.DataType.UINT8, outputs=3)
+        maker = codes.producer()
+        assert maker is not None, "a prepared value has a node"
+        _, scale, zero_point = maker.outputs
+        for value, dtype in ((scale, ir.DataType.FLOAT), (zero_point, ir.DataType.UINT8)):
+            value.type, value.shape = ir.TensorType(dtype), ir.Shape([])
+        return _Activation(codes, zero_point, scale)
+
+    def _rows(self, x: ir.Value) -> _Activation:
+        """uint8 with zero point 128, since ONNX Runtime is fastest with unsigned codes on the left."""
+        name, shape = x.name or "x", None
+        if x.shape is not None:
+            shape = ir.Shape([*list(x.shape)[:-1], 1])
+        size = self.rw.op("Abs", [x], like=x)
+        axes = self.rw.const(np.array([-1]), f"{name}_last_axis")
+        by_input = self.opset >= REDUCE_AXES_ARE_INPUT
+        largest = self.rw.op(
+            "ReduceMax",
+            [size, axes] if by_input else [size],
+            {"keepdims": 1, "axes": None if by_input else [-1]},
+            dtype=ir.DataType.FLOAT,
+            shape=shape,
+        )
+        # ONNX Runtime keeps the full last axis of a tensor without rows: cut it to one.
+        ends = [self.rw.const(np.array([end]), f"{name}_first_{end}") for end in (0, 1)]
+        largest = self.rw.op("Slice", [largest, *ends, axes], like=largest)
+        step = self._op("Mul", largest, self._number(1 / 127, f"{name}_step"), like=largest)
+        scale = self._op("Max", step, self._number(SMALLEST_SCALE, f"{name}_smallest"), like=largest)
+        steps = self._op("Div", x, scale, like=x)
+        middle = self.rw.const(np.asarray(_MIDDLE, np.uint8), f"{name}_zero_point")
+        one = self._number(1.0, f"{name}_one")
+        codes = self.rw.op("QuantizeLinear", [steps, one, middle], like=x, dtype=ir.DataType.UINT8)
+        return _Activation(codes, middle, scale)
+
+    def _weight(self, node: ir.Node, w: ir.Value) -> _Weight:
+        """The weight as integers, made once in each graph."""
+        alpha = node.attributes.get_float("alpha", 1.0)
+        array = constant(w)
+        assert array is not None, "checked before"
+        axis = weight_axis(node, array.ndim)
+        assert axis is not None, "linear operators with a constant matrix have one"
+        key = w, node.graph, axis, alpha
+        if key not in self.weights:
+            codes, scale = _quantized(array, axis)
+            shift = _MIDDLE if is_op(node, "Conv") else 0
+            if is_op(node, "Conv"):
+                scale = scale.reshape(-1, *[1] * (array.ndim - 2))
+            elif axis == 0:
+                codes = codes.T
+            dtype = np.uint8 if shift else np.int8
+            name = w.name or "weight"
+            self.weights[key] = _Weight(
+                self.rw.const((codes.astype(np.int16) + shift).astype(dtype), f"{name}_quantized"),
+                self.rw.const(np.asarray(shift, dtype), f"{name}_zero_point"),
+                self.rw.const((scale * np.float32(alpha)).astype(np.float32), f"{name}_scale"),
+            )
+        return self.weights[key]
+
+    def _biased(self, node: ir.Node, product: ir.Value) -> ir.Value:
+        """The product plus the operator's own bias."""
+        bias = get_input(node, 2) if is_op(node, "Gemm", "Conv") else None
+        if bias is None:
+            return product
+        name, array = bias.name or "bias", constant(bias)
+        beta = node.attributes.get_float("beta", 1.0)
+        if is_op(node, "Conv"):
+            spatial = len(node.inputs[1].shape or ()) - 2  # type: ignore[union-attr]
+            assert array is not None, "checked before"
+            bias = self.rw.const(array.reshape(-1, *[1] * spatial), f"{name}_per_channel")
+        elif beta != 1.0:
+            assert array is not None, "checked before"
+            bias = self.rw.const((array * np.float32(beta)).astype(np.float32), f"{name}_scaled")
+        return self._op("Add", product, bias, like=product)
+
+    def _op(self, op_type: str, a: ir.Value, b: ir.Value, *, like: ir.Value) -> ir.Value:
+        return self.rw.op(op_type, [a, b], like=like, dtype=ir.DataType.FLOAT)
+
+    def _number(self, number: float, name: str) -> ir.Value:
+        return self.rw.const(np.asarray(number, np.float32), name)
+
+
+def _why_not(node: ir.Node) -> str:
+    """Why a linear node stays float; empty if it can be quantized."""
+    weight = constant(get_input(node, 1))
+    if weight is None:
+        return "multiplies two activations, or its weight is quantized already"
+    if constant(get_input(node, 0)) is not None:
+        return "its inputs are constant: run simplify"
+    if weight.dtype != np.float32 or not weight.size or not np.isfinite(weight).all():
+        return "its weight is empty, not float32, or holds NaN or infinity"
+    if not is_op(node, "Conv") and weight.ndim != 2:
+        return f"its weight has {weight.ndim} axes, not two"
+    if is_op(node, "Gemm") and node.attributes.get_int("transA", 0) != 0:
+        return "it transposes its first input; put a Transpose there"
+    bias = get_input(node, 2)
+    needs_constant = is_op(node, "Conv") or node.attributes.get_float("beta", 1.0) != 1.0
+    if bias is not None and needs_constant and constant(bias) is None:
+        return "its bias is computed at run time"
+    axis = weight_axis(node, weight.ndim) or 0
+    terms = weight.size // weight.shape[axis]
+    return "its sums could leave int32" if terms * 255 * 127 > _LARGEST_SUM else ""
+
+
+def _quantized(weight: FloatArray, axis: int) -> tuple[IntArray, FloatArray]:
+    """Codes of the weight's shape and one scale a channel."""
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    qparams = qparams_from_range(weight.min(others), weight.max(others), _WEIGHT, symmetric=True, axis=axis)
+    return qparams.quantize(weight), qparams.scale
