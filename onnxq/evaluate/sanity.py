@@ -12,9 +12,9 @@
 | ``integer-weights`` | float weights that are whole multiples of one number: dequantized int8            |
 | ``float-weights``   | float weights of an operator whose data is quantized                              |
 
-The deviation is the median absolute one (MAD, times 1.4826, as a normal distribution's sigma); activations
-and weights are judged apart, each channel of a weight within its tensor. Scales computed at run time are not
-judged. Nothing is edited.
+The deviation is the median absolute one (MAD, times 1.4826, as a normal distribution's sigma). Activations
+are judged among each other, channels of a weight within their tensor, biases not at all, since their scales
+follow from the others. Scales computed at run time are not judged either. Nothing is edited.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +27,7 @@ import onnx_ir as ir
 from onnxq.graph.match import constant, get_input, is_float, is_op, producer, sole_consumer
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.scopes import all_nodes
+from onnxq.quant.formats import INT16
 from onnxq.quant.grid import weight_grid
 from onnxq.quant.operators import LINEAR, operands, weight_axis
 from onnxq.quant.qdq import qparams_of
@@ -127,8 +128,9 @@ def _limits(node: ir.Node) -> tuple[int, int] | None:
 def _outliers(quantizers: Sequence[ir.Node], k: float) -> Iterator[Finding]:
     activations: list[tuple[ir.Node, float]] = []
     for node in quantizers:
-        scale = constant(get_input(node, 1))
-        if scale is None or not np.all(scale.astype(np.float64) >= _TINY):
+        scale, qparams = constant(get_input(node, 1)), qparams_of(node)
+        bias = qparams is not None and qparams.format.bits > INT16.bits
+        if scale is None or bias or not np.all(scale.astype(np.float64) >= _TINY):
             continue
         if scale.size > 1:
             yield from _outlier_channels(node, scale.reshape(-1).astype(np.float64), k)

@@ -86,7 +86,7 @@ class NodePass(Pass):
                 continue
             try:
                 self.rewrite(node, rw)
-            except OnnxqError:
+            except (OnnxqError, MemoryError):
                 raise
             except Exception as error:
                 raise PassError(f"{self.name} failed at {describe(node)}: {error}") from error

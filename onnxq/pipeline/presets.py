@@ -28,14 +28,14 @@ class Preset:
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "import": Preset(
-            "freeze-inputs, inline-functions, lift-constants, simplify, raise-opset, lift-constants, "
-            "infer-shapes",
+            "freeze-inputs, inline-functions, lift-constants, import-fake-quant, simplify, raise-opset, "
+            "lift-constants, infer-shapes",
             "any model becomes one graph of opset 19 or newer with constants as initializers and known types",
         ),
         "clean": Preset(
             "eliminate-identity, eliminate-dropout, eliminate-noop-arithmetic, eliminate-noop-cast, "
             "eliminate-noop-pad, eliminate-noop-reshape, eliminate-noop-slice, eliminate-noop-transpose, "
-            "eliminate-single-input, merge-transposes",
+            "eliminate-noop-expand, eliminate-single-input, keep-reduced-axes, merge-transposes",
             "operators that do nothing vanish",
         ),
         "fold": Preset(
@@ -43,8 +43,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "fold-mul-into-conv, fold-add-into-conv, fold-bn-before-conv, fold-bn-before-gemm",
             "per-channel arithmetic moves into the weights and biases beside it",
         ),
+        "trained": Preset(
+            "fold-layout-into-fake-quant, fold-bn-into-fake-quant, push-fake-quant",
+            "fake-quant that a trainer put in stands where targets fuse it",
+        ),
         "fuse": Preset(
-            "fuse-layer-norm, fuse-rms-norm, fuse-hard-sigmoid, fuse-hard-swish, fuse-gelu, fuse-silu",
+            "fuse-reduce-mean, fuse-layer-norm, fuse-rms-norm, fuse-softmax, fuse-lp-normalization, "
+            "fuse-hard-sigmoid, fuse-hard-swish, fuse-gelu, fuse-silu",
             "functions that an exporter took apart become one operator again",
         ),
         "finish": Preset(
@@ -52,7 +57,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "equal constants become one, what nobody reads vanishes, types are complete",
         ),
         "prepare": Preset(
-            "import, repeat(clean, fold){max=5}, fuse, expand-batch-norm, finish",
+            "import, repeat(clean, fold){max=5}, trained, fuse, expand-batch-norm, finish",
             "all that comes before quantization and keeps every value",
         ),
         "lower": Preset("fuse, lower-integer, finish", "Q/DQ becomes strict integers"),

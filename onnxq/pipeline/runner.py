@@ -164,7 +164,7 @@ class _Run:
     def apply(self, pass_: Pass, place: str) -> Outcome:
         try:
             return pass_.run(self.model, self.context)
-        except OnnxqError:
+        except (OnnxqError, MemoryError):
             raise
         except Exception as error:
             raise PassError(

@@ -100,13 +100,14 @@ def roomy_scale(site: BiasSite) -> FloatArray:
     return np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
 
 
-def finer_scale(site: BiasSite, scale: FloatArray) -> FloatArray:
+def finer_scale(site: BiasSite, scale: FloatArray, largest: int) -> FloatArray:
     """``scale`` halved as often as the weight's codes leave room for, where the bias needs finer steps.
 
         w = q·s = (2^k·q)·(s/2^k)        exactly, in the same 8 bits
 
     Codes of 2 … 6 bits come with scales so large that a bias rounded to s_x·s_w is off by a good part of an
-    output step. As many k are taken as bring that step down to 2^-10 of the output's, if it has one.
+    output step. As many k are taken as bring that step down to 2^-10 of the output's, if it has one, and as
+    leave no code beyond ``largest``, the last one that the target has for weights.
     """
     w = site.weight_qparams
     step = _output_step(site.holder)
@@ -114,9 +115,9 @@ def finer_scale(site: BiasSite, scale: FloatArray) -> FloatArray:
         return scale
     codes = np.abs(QParams(scale, w.zero_point, w.format, w.axis).quantize(site.weight).astype(np.int64))
     others = None if w.axis is None else tuple(i for i in range(codes.ndim) if i != w.axis)
-    room = np.floor(np.log2(w.format.qmax / np.maximum(codes.max(axis=others), 1)))
+    room = np.floor(np.log2(min(largest, w.format.qmax) / np.maximum(codes.max(axis=others), 1)))
     wanted = np.ceil(np.log2(float(site.input_scale) * scale.astype(np.float64) * _STEPS / step))
-    return np.asarray(scale * np.exp2(-np.clip(wanted, 0, room)), np.float32)
+    return np.asarray(scale * np.exp2(-np.clip(wanted, 0, np.maximum(room, 0))), np.float32)
 
 
 def _output_step(node: ir.Node) -> float | None:

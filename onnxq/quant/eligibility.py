@@ -115,5 +115,7 @@ def _bad_operand(node: ir.Node) -> str | None:
         if fill is not None and not equals(constant(fill), 0):
             return "pads with something else than zero"
     if all(constant(node.inputs[i]) is not None for i in operands(node).data if node.inputs[i] is not None):
+        if any(constant(value) is None for value in node.inputs if value is not None):
+            return "it looks up a constant, such as an embedding: the table stays float"
         return "all its inputs are constant: run simplify"
     return None

@@ -9,6 +9,12 @@ The half makes the shift round to nearest, ties towards plus infinity. S is the 
 overflows: Σ_i max|M_i·(q_i + bias_i)| + the rest stays below 2^(word−2); the intervals of the q_i prove it.
 Each real_i becomes off by at most 2^-(S+1), so y by Σ_i max|q_i + bias_i| · 2^-(S+1) before rounding.
 
+Ties. real_i = n/(d·2^k) in lowest terms, d odd. Only d = 1 gives ties that the integers see: M_i is then
+exact, and one occurs where n·(q + bias) is an odd multiple of 2^(k−1). With d > 1 it takes a q + bias
+that d divides, and d is nearly always as long as a float32 mantissa; where it is short (a mean of 36, of
+equal scales), M_i is rounded, and so such a sum lies beside the tie already. A Q/DQ graph in float32 knows
+it no better.
+
 The form is that of gemmlowp and TFLite with single rounding (Jacob et al. 2018, arXiv:1712.05877, section
 2.2); folding all constants into K, and the window that keeps the shifted number positive, are onnxq's.
 """
@@ -23,7 +29,7 @@ import numpy as np
 from onnxq.errors import PassError
 from onnxq.graph.numeric import Array, FloatArray, IntArray
 
-__all__ = ["FixedPoint", "Rounding", "Term", "fixed_point", "prove_int32", "signed_bits"]
+__all__ = ["FixedPoint", "Rounding", "Term", "fixed_point", "prove_int32", "shrink", "signed_bits"]
 
 MULTIPLIER_BITS = 30
 """Multipliers stay below 2^30 so that they fit the int32 registers of accelerators."""
@@ -36,9 +42,12 @@ NARROW_ERROR = 2.0**-10
 
 
 class Rounding(StrEnum):
-    """What happens half-way between two codes."""
+    """What happens half-way between two codes, before the zero point is added."""
 
+    HALF_EVEN = "half-even"
     HALF_UP = "half-up"
+    HALF_AWAY = "half-away"
+    TFLITE = "tflite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +78,30 @@ class Term:
 class FixedPoint:
     """M, K, S and the clamp of ``y = clamp((Σ M_i·q_i + K) >> S, low, high)``, in words of 32 or 64 bits.
 
-    multipliers: int64, one array a term. addend: int64, K. low, high: codes.
+    multipliers: int64, one array a term. offset: int64, K without zero point and half. low, high: codes.
+    ties: whether some sum lies exactly half-way between two codes. terms, constant: what it computes.
     """
 
     multipliers: tuple[IntArray, ...]
-    addend: IntArray
+    offset: IntArray
+    zero_point: int
     shift: int
     low: int
     high: int
     word: int
-    rounding: Rounding = Rounding.HALF_UP
+    terms: tuple[Term, ...]
+    constant: FloatArray
+    ties: bool = False
+
+    @property
+    def half(self) -> int:
+        """Half a code in the units of the sum."""
+        return 1 << (self.shift - 1)
+
+    @property
+    def addend(self) -> IntArray:
+        """K, which rounds half up."""
+        return self.offset + np.int64((self.zero_point << self.shift) + self.half)
 
     @property
     def window(self) -> int:
@@ -104,22 +127,33 @@ def fixed_point(
     Raises:
         PassError: a multiplier is not finite, or no shift leaves room for the accumulator.
     """
-    offset = np.zeros(()) if constant is None else np.asarray(constant, np.float64)
-    if not all(np.isfinite(term.real).all() for term in terms) or not np.isfinite(offset).all():
+    fixed = np.zeros(()) if constant is None else np.asarray(constant, np.float64)
+    if not all(np.isfinite(term.real).all() for term in terms) or not np.isfinite(fixed).all():
         raise PassError(f"{where}: a ratio of scales is infinite or not a number; check the scales")
-    word = 32 if narrow and _error(terms, _shift(terms, zero_point, offset, 32)) <= NARROW_ERROR else 64
-    shift = _shift(terms, zero_point, offset, word)
+    word = 32 if narrow and _error(terms, _shift(terms, zero_point, fixed, 32)) <= NARROW_ERROR else 64
+    shift = _shift(terms, zero_point, fixed, word)
     if shift < 1:
         raise PassError(
             f"{where}: rescaling its result needs {65 - shift} bits and 64 are there; its output scale is "
             "too small for its input scales: calibrate again, or leave this node float"
         )
     multipliers = tuple(np.rint(term.real * 2.0**shift).astype(np.int64) for term in terms)
-    addend = np.rint(offset * 2.0**shift).astype(np.int64)
+    offset = np.rint(fixed * 2.0**shift).astype(np.int64)
     for multiplier, term in zip(multipliers, terms, strict=True):
-        addend = addend + multiplier * term.bias
-    addend = addend + np.int64((zero_point << shift) + (1 << (shift - 1)))
-    return FixedPoint(tuple(map(_shrink, multipliers)), _shrink(addend), shift, low, high, word)
+        offset = offset + multiplier * term.bias
+    ties = any(_ties(term, shift) for term in terms)
+    return FixedPoint(
+        tuple(map(shrink, multipliers)),
+        shrink(offset),
+        zero_point,
+        shift,
+        low,
+        high,
+        word,
+        tuple(terms),
+        fixed,
+        ties,
+    )
 
 
 def signed_bits(low: int, high: int) -> int:
@@ -127,16 +161,17 @@ def signed_bits(low: int, high: int) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
 
 
-def prove_int32(low: Array, high: Array, where: str) -> None:
-    """Accept an accumulator that stays within int32.
+def prove_int32(low: Array, high: Array, where: str, limit: int = 32) -> None:
+    """Accept an accumulator that stays within int32, or within fewer bits, sign included.
 
     Raises:
         PassError: it does not; names the node and the bits needed.
     """
     bits = signed_bits(int(np.min(low)), int(np.max(high)))
-    if bits > 32:
+    if bits > limit:
+        allowed = "int32 has 32" if limit == 32 else f"max_accumulator_bits is {limit}"
         raise PassError(
-            f"{where}: its accumulator can need {bits} bits and int32 has 32; use fewer bits for its weights "
+            f"{where}: its accumulator can need {bits} bits and {allowed}; use fewer bits for its weights "
             "or its input, or split the reduction"
         )
 
@@ -161,7 +196,19 @@ def _error(terms: Sequence[Term], shift: int) -> float:
     return sum(float(np.max(term.reach)) for term in terms) * 2.0 ** -(shift + 1)
 
 
-def _shrink(array: IntArray) -> IntArray:
+def _ties(term: Term, shift: int) -> bool:
+    """Whether ``real·(q + bias)`` alone can be an odd multiple of one half.
+
+    It can where real = n/2^k in lowest terms, and 2^(k−1) is in reach.
+    """
+    depth = np.arange(1, shift + 1).reshape(-1, *[1] * term.real.ndim)
+    exact = np.rint(np.ldexp(term.real, depth)) == np.ldexp(term.real, depth)
+    whole = np.rint(term.real) == term.real
+    k = np.where(exact.any(axis=0) & ~whole, exact.argmax(axis=0) + 1, np.inf)
+    return bool((2.0 ** (k - 1) <= term.reach).any())
+
+
+def shrink(array: IntArray) -> IntArray:
     """One number where all are equal: runtimes multiply by a scalar faster."""
     flat = array.reshape(-1)
     return flat[0].reshape(()) if flat.size and np.all(flat == flat[0]) else array

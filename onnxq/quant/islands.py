@@ -1,13 +1,14 @@
 """Integer operators that would cost more conversions than they save.
 
-A cheap operator (Add, Concat, Sigmoid …) between float nodes needs a QuantizeLinear for each float operand and
-a DequantizeLinear for its float readers; in float it needs conversions for its integer neighbours instead:
+A cheap operator (Add, Concat, Sigmoid …) between float nodes needs a QuantizeLinear for each float operand
+and a DequantizeLinear for its float readers; in float it needs them for its integer neighbours instead:
 
     on integers  = float operands + (1 if a float node reads it)
     in float     = integer operands + (1 if an integer node reads it)
 
-Sums that their operator can hand over as float (``float_output``) cost nothing in float, and neither does the
-dequantized value that another float reader takes anyway.
+Sums that their operator can hand over as float (``float_output``) cost nothing in float. Of equal costs
+integers win, except for functions onto a fixed grid, such as Softmax, that only float nodes or outputs of the
+model read: float is finer there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +55,8 @@ class _Surroundings:
         in_float = sum(not self._is_float(m) and not self._gives_float(m) for m in makers) + (
             False in readers
         )
-        return on_integers > in_float
+        coarse = is_op(self.node, *self.target.fixed_range) and False not in readers
+        return on_integers > in_float or (on_integers == in_float and coarse)
 
     def _data(self) -> list[ir.Value]:
         return [v for i in operands(self.node).data if (v := self.node.inputs[i]) is not None]

@@ -43,6 +43,8 @@ def operands(node: ir.Node) -> Operands:
         weighted = is_op(node, *_WEIGHT_ONLY) or constant(through_fake_quant(get_input(node, 1))) is not None
         bias = 2 if not is_op(node, "MatMul") and get_input(node, 2) is not None else None
         return Operands((0,), 1, bias) if weighted else Operands((0, 1), None, bias)
+    if is_op(node, "Where"):
+        return Operands((1, 2))
     if is_op(node, *_EVERY_INPUT):
         return Operands(tuple(i for i, value in enumerate(node.inputs) if value is not None))
     return Operands((0,))
@@ -66,5 +68,5 @@ def bias_add(matmul: ir.Node) -> ir.Node | None:
     if add is None or weight is None or weight.ndim != 2:
         return None
     other = add.inputs[1] if add.inputs[0] is matmul.outputs[0] else add.inputs[0]
-    bias = constant(other)
+    bias = constant(through_fake_quant(other))
     return add if bias is not None and bias.shape[-1:] == (weight.shape[1],) == (bias.size,) else None

@@ -19,6 +19,9 @@ __all__ = ["QParams", "qparams_from_range"]
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """Below the smallest normal float32, runtimes that flush subnormals divide by zero."""
 
+SHORT_SCALE_BITS = 16
+"""A code of 8 bits times such a scale is exact in float32, and nothing is cut off by 0.004 of a code."""
+
 
 @dataclass(frozen=True, eq=False)
 class QParams:
@@ -72,6 +75,7 @@ def qparams_from_range(
     symmetric: bool = False,
     axis: int | None = None,
     power_of_two: bool = False,
+    short: bool = False,
 ) -> QParams:
     """Parameters that cover ``[low, high]``, widened to hold zero exactly.
 
@@ -81,6 +85,8 @@ def qparams_from_range(
 
     A degenerate range (all zeros, or too small to divide by) gets scale 1, so that zero stays zero. With
     ``power_of_two`` the scale is rounded up to a power of two, so that nothing in the range is cut off.
+    ``short`` rounds it to 16 significant bits: where an average has the scale of what it averages, results
+    half-way between two codes are frequent, and float32 computes them exactly only with such a scale.
     ``low`` and ``high`` are numbers, or arrays of one entry a channel along ``axis``.
     """
     low, high = np.minimum(np.asarray(low, np.float64), 0.0), np.maximum(np.asarray(high, np.float64), 0.0)
@@ -92,6 +98,9 @@ def qparams_from_range(
     scale = np.where(scale > SMALLEST_SCALE, scale, 1.0)
     if power_of_two:
         scale = np.exp2(np.ceil(np.log2(scale) - 1e-6))
+    if short:
+        fraction, exponent = np.frexp(scale)
+        scale = np.ldexp(np.rint(np.ldexp(fraction, SHORT_SCALE_BITS)), exponent - SHORT_SCALE_BITS)
     scale = scale.astype(np.float32)
     zero_point = (
         np.full(scale.shape, middle) if symmetric else np.rint(fmt.qmin - low / scale.astype(np.float64))

@@ -19,8 +19,8 @@ Which nodes and values a rule is for:
     value  a pattern for the value's name   (op and node may stand together; value stands alone)
 
 What it says: ``dtype`` (``float``, or a dtype that the target takes), ``symmetric``, ``power_of_two`` and
-``range`` of the values that the nodes make, or of the named values; ``weight`` (a dtype) and ``per_channel`` of
-the weights that the nodes read. A node with ``dtype = "float"`` stays float; so does a node that makes or
+``range`` of the values that the nodes make, or of the named values; ``weight`` (a dtype) and ``per_channel``
+of the weights that the nodes read. A node with ``dtype = "float"`` stays float; so does a node that makes or
 reads a value with ``dtype = "float"``. Values that share one scale share the widest dtype asked for.
 Patterns are regular expressions for the whole name. A rule that is for nothing in the model is an error.
 """
@@ -104,7 +104,7 @@ def _lines(rule: Rule) -> Iterator[str]:
     entries = {"op": rule.op, "node": rule.node, "value": rule.value, **_said(rule.wish)}
     for key, entry in entries.items():
         if entry is not None:
-            yield f"{key} = {json.dumps(entry)}"
+            yield f"{key} = {json.dumps(entry, ensure_ascii=False)}"
 
 
 _SELECTORS: Mapping[str, Kind] = {"op": str, "node": str, "value": str}

@@ -56,6 +56,7 @@ def resolve(
                     symmetric=decision.symmetric,
                     axis=decision.axis,
                     power_of_two=decision.power_of_two,
+                    short=len(members) > 1 and decision.role is not Role.WEIGHT,
                 ),
             )
 

@@ -40,6 +40,7 @@ class ValuePlacement:
         for node in quantized:
             if kind(node, target) is Kind.MOVE:
                 self.groups.join(*self.moved(node))
+        self.asked = self._asked()
         self.wishes = self._group_wishes()
 
     @staticmethod
@@ -115,7 +116,7 @@ class ValuePlacement:
         fmt = wish.format or (self._beside(node) if role is Role.CONSTANT else target.activation)
         symmetric = target.symmetric if wish.symmetric is None else wish.symmetric
         pow2 = target.activation_power_of_two if wish.power_of_two is None else wish.power_of_two
-        fixed = self.choices.of_value(value).range or self._fixed(value, fmt, symmetric)
+        fixed = self.asked.get(value, NOTHING).range or self._fixed(value, fmt, symmetric)
         readers = self._readers(value)
         return ValueDecision(
             value.name or "", role, fmt, leader.name or "", symmetric, pow2, None, fixed, readers
@@ -126,13 +127,26 @@ class ValuePlacement:
         found: dict[ir.Value, Wish] = {}
         for node in self.quantized:
             for value in (*node.inputs, *node.outputs):
-                if value is None or (wish := self.choices.of_value(value)) is NOTHING:
+                if value is None or (wish := self.asked.get(value, NOTHING)) == NOTHING:
                     continue
                 leader = self.groups.leader(value)
                 before = found.get(leader, NOTHING)
                 widest = max((before, wish), key=lambda w: 0 if w.format is None else w.format.bits)
                 found[leader] = Wish(dtype=widest.dtype).over(wish.over(before))
         return found
+
+    def _asked(self) -> dict[ir.Value, Wish]:
+        """What the recipe says of each value; within a fused operator it holds for what that makes."""
+        asked: dict[ir.Value, Wish] = {}
+        for node in self.quantized:
+            for value in (*node.inputs, *node.outputs):
+                if value is not None:
+                    asked[value] = self.choices.of_value(value).over(asked.get(value, NOTHING))
+            for output in node.outputs:
+                if output in self.inside:
+                    result = self.inside[output].outputs[0]
+                    asked[result] = asked[output]
+        return {value: wish for value, wish in asked.items() if wish != NOTHING}
 
     def _beside(self, node: ir.Node) -> IntFormat:
         """A constant operand has the format of the values beside it: kernels want one dtype."""
@@ -152,8 +166,13 @@ class ValuePlacement:
         return low, high - (high - low) / 2**fmt.bits
 
     def _leaves_as_float(self, value: ir.Value) -> bool:
-        """Whether a linear operator hands its sums to float nodes only, and the target lets it."""
+        """Whether a linear operator hands its sums to float nodes only, and the target lets it.
+
+        Not behind a Relu or Clip: runtimes take these into the operator together with a Q only.
+        """
         maker = producer(value)
+        if is_op(maker, "Relu", "Clip"):
+            return False
         while maker is not None and (before := self._swallower(maker)) is not None:
             maker = before
         if maker is None or maker not in self.members or not is_op(maker, *self.target.float_output):

@@ -2,48 +2,40 @@
 
 ``ADAPTERS[18]["Split"]`` makes a Split of opset 17 one of opset 18. Operators without an entry mean the same
 in both; their schemas have at most gained types and optional attributes. Written from the operators'
-changelog (https://onnx.ai/onnx/operators/) for opset 7 to 25.
+changelog (https://onnx.ai/onnx/operators/) for opset 7 to 25; the steps before are in _early_opset_adapters.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.errors import ModelError
 from onnxq.graph.match import constant, get_input
 from onnxq.graph.numeric import Array
-from onnxq.graph.rewriter import Rewriter, describe
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.importing._early_opset_adapters import EARLY_ADAPTERS
+from onnxq.passes.importing._opset_edits import Adapter, drop, refuse, to_input
 
-__all__ = ["ADAPTERS", "NEWEST", "OLDEST", "Adapter", "refuse"]
+__all__ = ["ADAPTERS", "NEWEST"]
 
-OLDEST, NEWEST = 7, 25
-"""The opsets between which :data:`ADAPTERS` is complete."""
-
-Adapter = Callable[[ir.Node, Rewriter], None]
+NEWEST = 25
+"""Up to this opset :data:`ADAPTERS` is complete."""
 
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
-
-
-def refuse(node: ir.Node, reason: str) -> ModelError:
-    """The error for a node that has no equivalent in a newer opset."""
-    return ModelError(
-        f"cannot raise the opset of {describe(node)}: {reason}; re-export it at opset 13 or later"
-    )
 
 
 def _axes_to_input(node: ir.Node, rw: Rewriter) -> None:
     """Op<axes>(x) => Op(x, axes). An empty list means what an absent one means: all axes."""
     if axes := node.attributes.get_ints("axes", ()):
         rw.set_input(node, 1, rw.const(np.array(axes, np.int64), f"{_stem(node)}_axes"))
-    _drop(node, rw, "axes")
+    drop(node, rw, "axes")
 
 
 def _batch_normalization_9(node: ir.Node, rw: Rewriter) -> None:
     """spatial=0 (statistics of every position) is gone."""
     if node.attributes.get_int("spatial", 1) != 1:
         raise refuse(node, "spatial=0 does not exist after opset 8")
-    _drop(node, rw, "spatial")
+    drop(node, rw, "spatial")
 
 
 def _batch_normalization_14(node: ir.Node, rw: Rewriter) -> None:
@@ -59,7 +51,7 @@ def _upsample_9(node: ir.Node, rw: Rewriter) -> None:
     """Upsample<scales>(x) => Upsample(x, scales)"""
     scales = np.array(node.attributes.get_floats("scales", ()), np.float32)
     rw.set_input(node, 1, rw.const(scales, f"{_stem(node)}_scales"))
-    _drop(node, rw, "scales")
+    drop(node, rw, "scales")
 
 
 def _upsample_10(node: ir.Node, rw: Rewriter) -> None:
@@ -98,17 +90,14 @@ def _resize_13(node: ir.Node, rw: Rewriter) -> None:
 def _slice_10(node: ir.Node, rw: Rewriter) -> None:
     """Slice<starts, ends, axes>(x) => Slice(x, starts, ends, axes)"""
     for i, name in enumerate(("starts", "ends", "axes"), 1):
-        numbers = node.attributes.get_ints(name)
-        if numbers is not None:
-            rw.set_input(node, i, rw.const(np.array(numbers, np.int64), f"{_stem(node)}_{name}"))
-        _drop(node, rw, name)
+        to_input(node, rw, i, name)
 
 
 def _top_k_10(node: ir.Node, rw: Rewriter) -> None:
     """TopK<k>(x) => TopK(x, k)"""
     k = np.array([node.attributes.get_int("k", 0)], np.int64)
     rw.set_input(node, 1, rw.const(k, f"{_stem(node)}_k"))
-    _drop(node, rw, "k")
+    drop(node, rw, "k")
 
 
 def _clip_11(node: ir.Node, rw: Rewriter) -> None:
@@ -117,7 +106,7 @@ def _clip_11(node: ir.Node, rw: Rewriter) -> None:
         bound = node.attributes.get_float(name)
         if bound is not None:
             rw.set_input(node, i, rw.const(_like(node, bound), f"{_stem(node)}_{name}"))
-        _drop(node, rw, name)
+        drop(node, rw, name)
 
 
 def _pad_11(node: ir.Node, rw: Rewriter) -> None:
@@ -127,7 +116,7 @@ def _pad_11(node: ir.Node, rw: Rewriter) -> None:
     rw.set_input(node, 1, rw.const(pads, f"{_stem(node)}_pads"))
     if value:
         rw.set_input(node, 2, rw.const(_like(node, value), f"{_stem(node)}_value"))
-    _drop(node, rw, "pads", "value")
+    drop(node, rw, "pads", "value")
 
 
 def _scatter_11(node: ir.Node, rw: Rewriter) -> None:
@@ -145,7 +134,7 @@ def _dropout_12(node: ir.Node, rw: Rewriter) -> None:
     """Dropout<ratio>(x) => Dropout(x, ratio)"""
     ratio = np.array(node.attributes.get_float("ratio", 0.5), np.float32)
     rw.set_input(node, 1, rw.const(ratio, f"{_stem(node)}_ratio"))
-    _drop(node, rw, "ratio")
+    drop(node, rw, "ratio")
 
 
 def _softmax_13(node: ir.Node, rw: Rewriter) -> None:
@@ -182,10 +171,7 @@ def _only_axis(x: ir.Value | None, axis: int) -> int | None:
 
 def _split_13(node: ir.Node, rw: Rewriter) -> None:
     """Split<split>(x) => Split(x, split)"""
-    sizes = node.attributes.get_ints("split")
-    if sizes is not None:
-        rw.set_input(node, 1, rw.const(np.array(sizes, np.int64), f"{_stem(node)}_split"))
-    _drop(node, rw, "split")
+    to_input(node, rw, 1, "split")
 
 
 def _split_18(node: ir.Node, rw: Rewriter) -> None:
@@ -209,7 +195,7 @@ def _dft_20(node: ir.Node, rw: Rewriter) -> None:
     """DFT<axis>(x, n) => DFT(x, n, axis), where the default was 1 and is now -2."""
     axis = np.array(node.attributes.get_int("axis", 1), np.int64)
     rw.set_input(node, 2, rw.const(axis, f"{_stem(node)}_axis"))
-    _drop(node, rw, "axis")
+    drop(node, rw, "axis")
 
 
 def _group_normalization_21(node: ir.Node, rw: Rewriter) -> None:
@@ -238,13 +224,8 @@ def _stem(node: ir.Node) -> str:
     return node.outputs[0].name or node.op_type
 
 
-def _drop(node: ir.Node, rw: Rewriter, *names: str) -> None:
-    for name in names:
-        if name in node.attributes:
-            rw.set_attribute(node, name, None)
-
-
 ADAPTERS: Mapping[int, Mapping[str, Adapter]] = {
+    **EARLY_ADAPTERS,
     9: {"BatchNormalization": _batch_normalization_9, "Scan": _scan_9, "Upsample": _upsample_9},
     10: {"Dropout": _dropout_10, "Slice": _slice_10, "TopK": _top_k_10, "Upsample": _upsample_10},
     11: {"Clip": _clip_11, "Pad": _pad_11, "Resize": _resize_11, "Scatter": _scatter_11},

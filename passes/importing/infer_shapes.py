@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
-from onnxq.graph.rewriter import Rewriter, Skip
+from onnxq.graph.rewriter import Rewriter, Skip, describe
 from onnxq.graph.scopes import subgraphs
 from onnxq.model_io import skeleton
+from onnxq.passes.importing._growth import huge_range
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 
@@ -43,6 +44,8 @@ class InferShapes(Pass):
 def infer_types(model: ir.Model) -> tuple[int, str]:
     """Fill in what is missing; returns how many values gained something, and what onnx objects to ('')."""
     proto = skeleton(model)
+    if (endless := huge_range(model)) is not None:
+        return 0, f"{describe(endless)} has too many elements to follow"
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # InferenceError and, for broken graphs, plain RuntimeError

@@ -1,6 +1,7 @@
 """Model-local functions dissolve into their calls."""
 
 from dataclasses import dataclass
+from graphlib import CycleError
 
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
@@ -8,6 +9,7 @@ from onnx_ir.passes.common import InlinePass
 from onnxq.errors import ModelError
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import scopes
+from onnxq.passes.importing._growth import MOST_NODES, nodes_when_inlined
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 
@@ -34,6 +36,7 @@ class InlineFunctions(Pass):
         model = rw.model
         if not model.functions:
             return
+        _check_growth(model)
         try:
             InlinePass()(model)
         except (ValueError, ir.passes.PassError, ir.passes.PreconditionError) as error:
@@ -44,6 +47,17 @@ class InlineFunctions(Pass):
         model.functions.clear()
         rw.adopt(model)
         _make_names_unique(rw)
+
+
+def _check_growth(model: ir.Model) -> None:
+    """Refuse functions that call functions twice, and so on: their nodes double at every level."""
+    try:
+        count = nodes_when_inlined(model)
+    except CycleError as error:
+        circle = " -> ".join("::".join(part for part in key if part) for key in error.args[1])
+        raise ModelError(f"the functions cannot be inlined: a cycle of calls, {circle}") from error
+    if count > MOST_NODES:
+        raise ModelError(f"the functions cannot be inlined: {count} nodes would come out, over {MOST_NODES}")
 
 
 def _make_names_unique(rw: Rewriter) -> None:

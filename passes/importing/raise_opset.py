@@ -8,7 +8,8 @@ import onnx_ir as ir
 
 from onnxq.errors import UsageError
 from onnxq.graph.rewriter import Rewriter
-from onnxq.passes.importing._opset_adapters import ADAPTERS, NEWEST, OLDEST, refuse
+from onnxq.passes.importing._opset_adapters import ADAPTERS, NEWEST
+from onnxq.passes.importing._opset_edits import refuse
 from onnxq.passes.importing.infer_shapes import infer_types
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
@@ -16,6 +17,7 @@ from onnxq.pipeline.context import Context
 __all__ = ["RaiseOpset"]
 
 _LOWEST_TARGET = 13
+_TYPED_FROM = 6  # onnx infers no types for most operators of opset 1
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class RaiseOpset(Pass):
     Bodies of If/Loop/Scan are raised too, and functions to the opset of the model. Weights are not copied.
     Every operator that changed its meaning in between is rewritten here (see ``_opset_adapters``):
     onnx.version_converter takes Resize of opset 10 for the half-pixel kind and Hardmax for unchanged, and it
-    drops functions. Operators of other domains stay as they are. ``opset`` may be 13 (the first with
-    per-axis Q/DQ) to 25.
+    drops functions. The model may be of any opset from 1 on; ``opset`` may be 13 (the first with per-axis
+    Q/DQ) to 25. Operators of other domains stay as they are.
 
     Raises ModelError, and names the node, where an old operator has no equivalent.
     """
@@ -52,18 +54,19 @@ class RaiseOpset(Pass):
         old = [home for home in homes if _version(home) < target]
         if not old:
             return
-        infer_types(model)
-        for home in old:
-            _raise(home, target, rw)
+        early = any(_version(home) < _TYPED_FROM for home in old)
+        for stage in (_TYPED_FROM, target) if early else (target,):
+            infer_types(model)
+            for home in old:
+                _raise(home, stage, rw)
         newest = onnx.helper.make_opsetid("", target)
         model.ir_version = max(model.ir_version, onnx.helper.find_min_ir_version_for([newest]))
 
 
 def _raise(home: ir.Graph | ir.Function, target: int, rw: Rewriter) -> None:
     first = _version(home)
-    for node in _nodes(home):
-        if first < OLDEST:
-            raise refuse(node, f"its opset {first} is older than {OLDEST}")
+    if first >= target:
+        return
     for version in range(first + 1, target + 1):
         adapters = ADAPTERS.get(version, {})
         for node in _nodes(home):
@@ -96,6 +99,10 @@ def _check(node: ir.Node, opset: int) -> None:
     schema = _schema(node.op_type, opset)
     if schema is None or schema.deprecated:
         raise refuse(node, f"opset {opset} has no {node.op_type}")
+    if missing := [
+        name for name, a in schema.attributes.items() if a.required and name not in node.attributes
+    ]:
+        raise refuse(node, f"{node.op_type} of opset {opset} needs the attribute '{missing[0]}'")
     if unknown := [name for name in node.attributes if name not in schema.attributes]:
         raise refuse(node, f"{node.op_type} of opset {opset} has no attribute '{unknown[0]}'")
     if not schema.min_input <= len(node.inputs) <= schema.max_input:

@@ -1,7 +1,10 @@
 """Constant folding by onnxsim."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -10,7 +13,8 @@ import onnx_ir as ir
 from onnxq import model_io
 from onnxq.errors import ModelError
 from onnxq.graph.outline import outline
-from onnxq.graph.rewriter import Rewriter, Skip
+from onnxq.graph.rewriter import Rewriter, Skip, describe
+from onnxq.passes.importing._growth import huge_range
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.tensors import tensor_slots
@@ -50,6 +54,8 @@ class Simplify(Pass):
 
 
 def _simplified(model: ir.Model) -> ir.Model:
+    if (endless := huge_range(model)) is not None:
+        raise ModelError(f"{describe(endless)} would make too many elements")
     size = sum(slot.tensor.nbytes for slot in tensor_slots(model))
     proto = model_io.skeleton(model, below=_LARGE_TENSOR if size > _LARGE_MODEL else size + 1)
     _check_growth(proto)
@@ -65,12 +71,28 @@ def _run(proto: onnx.ModelProto) -> onnx.ModelProto:
     import onnxsim  # 0.2 s, and only this pass needs it
 
     try:
-        result: onnx.ModelProto = onnxsim.simplify(
-            proto, perform_optimization=False, mutable_initializer=True, tensor_size_threshold="1MB"
-        )[0]
+        with _quiet():
+            result: onnx.ModelProto = onnxsim.simplify(
+                proto, perform_optimization=False, mutable_initializer=True, tensor_size_threshold="1MB"
+            )[0]
     except Exception as error:  # whatever the C++ throws: RuntimeError, MemoryError …
         raise ModelError(f"onnxsim failed: {' '.join(str(error).split())[:300]}") from error
     return result
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxsim's C++ writes a traceback to file descriptor 2 for every node that it cannot compute."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silence, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(silence)
+        os.close(kept)
 
 
 def _hide(proto: onnx.ModelProto, inputs: set[str]) -> set[str]:

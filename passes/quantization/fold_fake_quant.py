@@ -40,21 +40,21 @@ class FoldFakeQuant(Pass):
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         for node in all_nodes(rw.model):
             if is_op(node, *LINEAR) and context.target.bias == "int32":
-                _fold_bias(node, rw)
+                _fold_bias(node, rw, context.target.weight.qmax)
         for node in all_nodes(rw.model):
             if is_op(node, "QuantizeLinear"):
                 _fold_constant(node, rw)
                 _cancel(node, rw)
 
 
-def _fold_bias(node: ir.Node, rw: Rewriter) -> None:
+def _fold_bias(node: ir.Node, rw: Rewriter, largest: int) -> None:
     site = find_bias(node)
     if isinstance(site, str):
         return rw.skip(node, site)
     if site is None:
         return None
     weight = site.weight_qparams
-    scale = finer_scale(site, roomy_scale(site))
+    scale = finer_scale(site, roomy_scale(site), largest)
     if not np.array_equal(scale, weight.scale):
         _requantize_weight(node, site, QParams(scale, weight.zero_point, weight.format, weight.axis), rw)
     qparams = accumulator_qparams(site, scale)

@@ -44,7 +44,7 @@ class InsertQdq(Pass):
     Values of one scale group take the union of their ranges. Weights keep their float values in front of
     the pair, so that later passes can still move them; biases become integers when fake-quant is folded.
     Values that have Q/DQ already are left alone: trained ranges win. The options override the target; a
-    recipe (:mod:`onnxq.quant.recipe`; the path of a TOML file, or its text) says what nodes and values by name
+    recipe (:mod:`onnxq.quant.recipe`; the path of a TOML file, or its text) says what single nodes and values
     shall have. Formats of 16 bits raise the model to opset 21, the first that has them.
     """
 
@@ -129,7 +129,9 @@ def _refuse_nothing(decisions: Plan, model: ir.Model) -> None:
         return
     reasons = Counter(f"{node.op}: {node.reason}" for node in decisions.nodes)
     listed = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(5))
-    raise ModelError(f"no operator of the model can be quantized for target {decisions.target} ({listed})")
+    raise ModelError(
+        f"no operator of the model can be quantized for target {decisions.target} ({listed or 'it has none'})"
+    )
 
 
 def insert_pair(

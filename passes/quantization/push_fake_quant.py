@@ -45,6 +45,7 @@ class PushFakeQuant(Pass):
         MaxPool(DQ(q, s, z))                  =>  DQ(Q(MaxPool(DQ(q, s, z))))   2
         Q(MaxPool(x), s, z)                   =>  Q(MaxPool(DQ(Q(x, s, z))))    3
         Q(DQ(Q(x, s, z), s, z), s, z ± 128)   =>  Q(x, s, z ± 128)              4
+        DQ(MaxPool(q), s, z)                  =>  MaxPool(DQ(q, s, z))          5
 
     1. Rounding keeps order and zero is a code, so Relu commutes with a pair; Clip does where both bounds are
        codes or lie beyond them. What is left of the Conv before is one operator with its Relu.
@@ -52,12 +53,16 @@ class PushFakeQuant(Pass):
        parameters) the codes are the same: the pair is repeated for readers that are no QuantizeLinear.
     3. In front of such operators the pair that follows them is repeated, where only they read the value.
     4. Quantized twice, where the second pair only changes int8 for uint8 or back: once.
+    5. What picks among bare codes, as integer graphs do, picks among real numbers; then 2 applies.
     """
 
     name: ClassVar[str] = "push-fake-quant"
     contract: ClassVar[Contract] = Contract.EXACT
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
+        for node in all_nodes(rw.model):
+            if is_op(node, "DequantizeLinear"):
+                _lift(node, rw)
         for node in all_nodes(rw.model):
             if is_op(node, "Relu", "Clip"):
                 _commute(node, rw)
@@ -70,6 +75,22 @@ class PushFakeQuant(Pass):
         for node in reversed(list(all_nodes(rw.model))):
             if _moves(node):
                 _in_front(node, rw)
+
+
+def _lift(pair: ir.Node, rw: Rewriter) -> None:
+    """Moves of codes in front of a DequantizeLinear go behind it, one after the other."""
+    qparams = qparams_of(pair)
+    while qparams is not None and qparams.axis is None and pair.graph is not None:
+        move = producer(pair, 0, *_ONE)
+        if move is None or not _moves(move) or sole_consumer(move.outputs[0]) is not pair:
+            return
+        codes, output = move.inputs[0], pair.outputs[0]
+        if codes is None or constant(codes) is not None:
+            return
+        real = rw.op("DequantizeLinear", [codes, *pair.inputs[1:]], like=codes, dtype=ir.DataType.FLOAT)
+        moved = rw.op(move.op_type, [real, *move.inputs[1:]], move.attributes, like=output)
+        rw.replace([move, pair], moved)
+        pair = real.producer() or pair
 
 
 def _commute(node: ir.Node, rw: Rewriter) -> None:
@@ -163,7 +184,7 @@ def _in_front(node: ir.Node, rw: Rewriter) -> None:
     for value in dict.fromkeys(_data(node)):
         if is_op(producer(value), "DequantizeLinear") or constant(value) is not None:
             continue
-        if sole_consumer(value) is node and is_float(value) and not value.is_graph_input():
+        if sole_consumer(value) is node and is_float(value):
             rw.interpose(value, _pair(value, quantize, qparams, rw), [node])
 
 

@@ -88,6 +88,8 @@ def _share(
         return given
     if is_op(node, *MOVES) and (moved := _moved(node, value, given, spreads)) is not None:
         return moved if coherent else moved * _averaged(node)
+    if is_op(node, "LayerNormalization", "RMSNormalization") and (gain := constant(node.inputs[1])) is not None:
+        return given * np.square(gain.astype(np.float64)) / max(_power(spread), _SILENT)
     return _as_relative(given, spread, spreads[output])
 
 

@@ -12,10 +12,17 @@ __all__ = ["BatchNorm", "Lookup", "Normalize"]
 
 
 class Normalize(Rule):
-    """Layer, RMS, instance and group normalization: y' = n(x) · (γ / s) + β / s. Their input keeps its scale."""
+    """Layer, RMS, instance and group normalization: y' = n(x) · (γ / s) + β / s.
+
+    Their input keeps its scale, unless ``restore`` allows a Mul by the scale in front of it.
+    """
+
+    def __init__(self, *, restore: bool) -> None:
+        self._restore = restore
 
     def trace(self, node: ir.Node, tracer: Tracer) -> None:
-        tracer.fix(*node.inputs)
+        if not self._restore or not is_op(node, "LayerNormalization", "RMSNormalization"):
+            tracer.fix(*node.inputs)
         gain, offset, axes = constant(get_input(node, 1)), get_input(node, 2), rank(node.outputs[0])
         if gain is None or gain.dtype != np.float32 or gain.ndim != 1 or axes is None:
             return
@@ -28,10 +35,11 @@ class Normalize(Rule):
         tracer.fresh(node.outputs[0], -1 if last else 1, gain.size)
 
     def apply(self, node: ir.Node, scales: Scales, rw: Rewriter) -> None:
-        scale = scales(node.outputs[0])
-        if is_one(scale):
-            return
-        for index in (1, 2):
+        x, scale, before = node.inputs[0], scales(node.outputs[0]), scales(node.inputs[0])
+        if x is not None and not is_one(before):
+            restored = rw.op("Mul", [x, rw.const(np.asarray(before, np.float32).reshape(-1), f"{x.name}_scale")], like=x)
+            rw.set_input(node, 0, restored)
+        for index in (1, 2) if not is_one(scale) else ():
             if (array := constant(get_input(node, index))) is not None:
                 set_constant(rw, node, index, array / scale.reshape(-1))
 

@@ -29,6 +29,7 @@ class Rules:
 
     gates: frozenset[str] = frozenset(GATES)
     clips: bool = True
+    restore: bool = False
 
     def of(self, node: ir.Node) -> Rule:
         """The rule for one node, by its operator and by which of its inputs are constant."""
@@ -40,6 +41,8 @@ class Rules:
             return Lookup()
         if is_op(node, "PRelu"):
             return Carry() if constant(node.inputs[1]) is not None else Barrier()
+        if is_op(node, *_NORMALIZED):
+            return Normalize(restore=self.restore)
         if is_op(node, *GATES):
             return Gated() if is_op(node, *self.gates) else Barrier()
         if is_op(node, "Clip"):
@@ -52,7 +55,6 @@ _TABLE: tuple[tuple[tuple[str, ...], Rule], ...] = (
     (tuple(MOVES), Carry()),
     (_JOINED, Join()),
     (("Mul", "Div"), Multiply()),
-    (_NORMALIZED, Normalize()),
     (("BatchNormalization",), BatchNorm()),
 )
 

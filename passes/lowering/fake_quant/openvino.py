@@ -4,6 +4,7 @@
 
 A Clip to whole codes becomes fewer levels. Constants are real numbers again. The bounds are rounded to
 float32, so that the scale that is read back may be one unit in the last place off; codes are the same.
+Biases stay as they are.
 """
 
 import numpy as np
@@ -12,29 +13,30 @@ import onnx_ir as ir
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.fake_quant.reading import FakeQuant, Refused
+from onnxq.quant.formats import INT16
 from onnxq.quant.qparams import QParams
 
 __all__ = ["DOMAIN", "write"]
 
 DOMAIN = "org.openvinotoolkit"
 
-_MOST_LEVELS = 1 << 16
-
 
 def write(fake: FakeQuant, rw: Rewriter) -> ir.Value:
     """Prepare the FakeQuantize.
 
     Raises:
-        Refused: there are too many levels.
+        Refused: it is a bias, or one level is left.
     """
     low, high = fake.low, fake.high
-    if fake.codes is not None and fake.outer.format.bits <= 16:
+    if fake.outer.format.bits > INT16.bits:
+        raise Refused("it is a bias of 32 bits: OpenVINO reads it as it is")
+    if fake.codes is not None:
         zero = fake.outer.zero_point.astype(np.int64)
         low, high = fake.outer.format.qmin, fake.outer.format.qmax
         if fake.outer.format.signed and not zero.any() and int(fake.codes.min(initial=0)) > low:
             low += 1
-    if not 2 <= high - low + 1 <= _MOST_LEVELS:
-        raise Refused(f"its codes {low} … {high} are too many levels; a bias stays as it is")
+    if high <= low:
+        raise Refused(f"its codes {low} … {high} are no range")
     x = fake.x
     if (real := fake.real) is not None:
         x = rw.const(real, f"{fake.name}_real")

@@ -1,6 +1,7 @@
 """Proving one lowering: fake-quantize a float graph, lower it, and compare with exact rational arithmetic."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ from onnxq.passes.lowering.lower_integer import LowerInteger
 from onnxq.pipeline.context import Context
 from onnxq.runtime import Session
 
-from .exact import Exact
+from .exact import NEAR_TIE, Exact
 from .fake_quantizer import FakeQuantizer, Scheme, shape_of, with_outputs
 
 Lower: TypeAlias = Callable[..., onnx.ModelProto]
@@ -24,32 +25,41 @@ Lower: TypeAlias = Callable[..., onnx.ModelProto]
 
 @pytest.fixture
 def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
-    """``lower(text, seed=, opset=, scheme=)``: fake-quantize, lower and check a graph; the integer model.
+    """``lower(text, seed=, opset=, scheme=, lowering=)``: fake-quantize, lower and check a graph; the integer model.
 
     Every value gets a Q/DQ pair of its own, save those whose names begin with ``_``; moves share their
     input's parameters. Checked: onnx.checker in full; nothing float is left; a second run changes nothing;
-    ONNX Runtime and onnx.reference agree on every bit; every code is what rational arithmetic gives,
-    rounding half up.
+    ONNX Runtime and onnx.reference agree on every bit; every code is what rational arithmetic gives.
     """
 
     def run(
-        text: str, *, seed: int = 0, opset: int | None = None, scheme: Scheme | None = None
+        text: str,
+        *,
+        seed: int = 0,
+        opset: int | None = None,
+        scheme: Scheme | None = None,
+        lowering: LowerInteger | None = None,
     ) -> onnx.ModelProto:
         rng = np.random.default_rng(seed)
         proto = ir.to_proto(onnx_text(text, opset))
-        return check_lowering(FakeQuantizer(proto, rng, scheme or Scheme()).model, rng)
+        scheme = scheme or Scheme()
+        near_tie = Fraction(0) if scheme.power_of_two else NEAR_TIE
+        qdq = FakeQuantizer(proto, rng, scheme).model
+        return check_lowering(qdq, rng, lowering or LowerInteger(), near_tie)
 
     return run
 
 
-def check_lowering(qdq: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
+def check_lowering(
+    qdq: onnx.ModelProto, rng: np.random.Generator, lowering: LowerInteger, near_tie: Fraction
+) -> onnx.ModelProto:
     """Lower a Q/DQ model and hold the result against three references."""
     onnx.checker.check_model(qdq, full_check=True)
-    first = LowerInteger().run(ir.from_proto(qdq), Context())
+    first = lowering.run(ir.from_proto(qdq), Context())
     assert first.edits > 0
     assert float_tensors(first.model) == []
     strict = ir.to_proto(first.model)
-    assert LowerInteger().run(first.model, Context()).edits == 0
+    assert lowering.run(first.model, Context()).edits == 0
     onnx.checker.check_model(strict, full_check=True)
     feeds = {i.name: _codes(i, rng) for i in strict.graph.input}
     taps = [output for node in strict.graph.node for output in node.output]
@@ -59,7 +69,7 @@ def check_lowering(qdq: onnx.ModelProto, rng: np.random.Generator) -> onnx.Model
     ):
         assert array.dtype == actual[name].dtype, name
         np.testing.assert_array_equal(actual[name], array, err_msg=f"ONNX Runtime and reference: {name}")
-    Exact(qdq, feeds | actual).run()
+    Exact(qdq, feeds | actual, lowering.rounding or "half-even", near_tie).run()
     return strict
 
 

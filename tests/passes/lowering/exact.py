@@ -16,12 +16,19 @@ Arrays: TypeAlias = dict[str, Array]
 NEAR_TIE = Fraction(1, 512)
 """Multipliers are rounded: results this close to a half may go either way. 32-bit sums err by up to 2^-10."""
 
+ROUNDINGS: dict[str, Callable[[Fraction], int]] = {
+    "half-even": round,
+    "half-up": lambda v: (v + Fraction(1, 2)).__floor__(),
+    "half-away": lambda v: (abs(v) + Fraction(1, 2)).__floor__() * (1 if v > 0 else -1),
+}
+
 
 class Exact:
     """A Q/DQ model in rational numbers; each code is compared with the integer model's, then taken over."""
 
-    def __init__(self, model: onnx.ModelProto, actual: Arrays) -> None:
+    def __init__(self, model: onnx.ModelProto, actual: Arrays, rounding: str, near_tie: Fraction) -> None:
         self.model, self.actual = model, actual
+        self.round, self.near_tie = ROUNDINGS[rounding], near_tie
         self.env: dict[str, Any] = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
         self.public = {n.input[0]: n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
 
@@ -59,11 +66,10 @@ class Exact:
         unit = Fraction(float(scale.reshape(-1)[0]))
         assert got.shape == real.shape, name
         for value, code in zip(real.reshape(-1), got.reshape(-1), strict=True):
-            exact = value / unit + int(zero.reshape(-1)[0])
-            rounded = (exact + Fraction(1, 2)).__floor__()
-            expected = min(max(rounded, info.min), info.max)
+            exact = value / unit
+            expected = min(max(self.round(exact) + int(zero.reshape(-1)[0]), info.min), info.max)
             tie = (exact + Fraction(1, 2)) % 1
-            slack = 1 if min(tie, 1 - tie) < NEAR_TIE else 0
+            slack = 1 if min(tie, 1 - tie) < self.near_tie else 0
             assert abs(expected - int(code)) <= slack, f"{name}: exactly {float(exact)}, found {code}"
         return got
 

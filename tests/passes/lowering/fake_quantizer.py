@@ -30,7 +30,7 @@ LINEAR = {"Conv", "Gemm", "ConvTranspose"}
 class Scheme:
     """Types of activations and weights; ``scale`` for all activations instead of a measured one.
 
-    ``room`` leaves codes below zero where no value is negative, so that a Relu or Clip has something to cut.
+    With ``power_of_two`` scales nothing in an integer model is approximate. ``room`` leaves codes below zero where no value is negative, so that a Relu or Clip has something to cut.
     """
 
     dtype: str = "uint8"
@@ -38,6 +38,12 @@ class Scheme:
     per_channel: bool = True
     scale: float | None = None
     room: bool = True
+    power_of_two: bool = False
+
+    def rounded(self, scale: Array | float) -> Array:
+        """A scale as float32, the next power of two where the scheme wants one."""
+        wanted = np.exp2(np.ceil(np.log2(scale))) if self.power_of_two else scale
+        return np.asarray(wanted, np.float32)
 
 
 class FakeQuantizer:
@@ -100,7 +106,7 @@ class FakeQuantizer:
         axis = 0 if node.op_type == "Conv" or trans else array.ndim - 1
         axis = 1 if node.op_type == "ConvTranspose" else axis
         others = tuple(i for i in range(array.ndim) if i != axis) if self.scheme.per_channel else None
-        scale = np.asarray(np.abs(array).max(axis=others) / 127, np.float32)
+        scale = self.scheme.rounded(np.abs(array).max(axis=others) / 127)
         zero = np.full(
             scale.shape, 0 if self.weight.kind == "i" else self.rng.integers(100, 150), self.weight
         )
@@ -119,7 +125,7 @@ class FakeQuantizer:
         return self._dequantize(name, codes, 0)
 
     def _constant(self, name: str, array: Array) -> str:
-        scale = np.asarray(max(np.abs(array).max(), 1e-3) / 100, np.float32)
+        scale = self.scheme.rounded(max(np.abs(array).max(), 1e-3) / 100)
         zero = np.asarray(self.rng.integers(0, 20) + (110 if self.dtype.kind == "u" else 0), self.dtype)
         self.params[name] = (scale, zero)
         return self._dequantize(
@@ -143,7 +149,7 @@ class FakeQuantizer:
         low, high = (float(end) * self.rng.uniform(0.7, 1.1) for end in self.ranges[name])
         spare = self.rng.uniform(0, 0.3) * high if self.scheme.room else 0.0
         low, high = min(low, 0.0) - spare, max(high, 1e-3)
-        scale = np.asarray((high - low) / 255 if self.scheme.scale is None else self.scheme.scale, np.float32)
+        scale = self.scheme.rounded((high - low) / 255 if self.scheme.scale is None else self.scheme.scale)
         info = np.iinfo(self.dtype)
         zero = np.clip(np.rint(info.min - low / scale), info.min, info.max)
         return scale, np.asarray(zero, self.dtype)

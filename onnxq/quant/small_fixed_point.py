@@ -1,0 +1,153 @@
+"""Changing scales in 32-bit signed words, for runtimes that know no wider ones or compute them wrong.
+
+    y = clamp((Σ M_i·t_i + K) / 2^S + low, low, high)          Div of numbers that are never negative
+
+Of one term, an accumulator q, all codes outside ``[low, high]`` look the same, so q is clamped to the
+interval that matters, moved to begin at zero, and divided by 2^r where that costs less than a shorter
+multiplier:
+
+    t = (clamp(q, least, most) − least + 2^(r−1)) / 2^r         M = round(real · 2^(r+S))
+
+For 8-bit codes S is 22 or 23. An error of half a unit of M grows to |t|/2^(S+1) codes, half a unit of t is
+real·2^(r−1) codes; the r that makes their sum smallest leaves M 14 to 16 bits where q is long, and all bits
+that real has where it is short. Each channel has its own r, M and bounds.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxq.errors import PassError
+from onnxq.graph.numeric import FloatArray, IntArray
+from onnxq.quant.fixed_point import FixedPoint, Term, shrink
+
+__all__ = ["SmallFixedPoint", "small_fixed_point"]
+
+WORD = 2**31
+LARGEST_SHIFT, SMALLEST_SHIFT = 23, 10
+LARGEST_DIVISION = 24
+MARGIN = 2.0**-6
+"""Below the next code by less than this: such sums round to the greatest code, or are clamped to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class SmallFixedPoint:
+    """The constants of the formula. All arrays are int64 and broadcast to the result.
+
+    least, most: bounds of the one term, None where no accumulator leaves them. origin: what it is moved by,
+    and divisor: 2^r; None where neither is needed. addend: K without the half that rounds. window: what the
+    quotient is too large by; the codes without zero point are too large by ``unsigned``.
+    """
+
+    least: IntArray | None
+    most: IntArray | None
+    origin: IntArray | None
+    divisor: IntArray | None
+    multipliers: tuple[IntArray, ...]
+    addend: IntArray
+    shift: int
+    window: int
+    unsigned: int
+
+
+def small_fixed_point(fixed: FixedPoint, where: str = "") -> SmallFixedPoint:
+    """What ``fixed`` computes, in 32-bit words, as precisely as they allow.
+
+    Raises:
+        PassError: fewer than 10 bits would be left behind the point; names the node.
+    """
+    plan = _one if len(fixed.terms) == 1 else _sum
+    for shift in range(LARGEST_SHIFT, SMALLEST_SHIFT - 1, -1):
+        if (made := plan(fixed, shift)) is not None:
+            return made
+    raise PassError(
+        f"{where}: rescaling its result leaves fewer than {SMALLEST_SHIFT} bits behind the point in 32-bit "
+        "words; its output scale is too small for its input scales: calibrate again, or lower with "
+        "dialect=portable"
+    )
+
+
+def _one(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
+    """One term, of any length."""
+    (term,) = fixed.terms
+    least, most = _interval(term, fixed)
+    base = term.real * (least + term.bias) + fixed.constant + fixed.zero_point
+    base = np.clip(base, fixed.low - 0.5, fixed.high + 0.5 - MARGIN)
+    power = _division(term.real, most - least, shift)
+    multiplier = np.rint(np.ldexp(term.real, power + shift)).astype(np.int64)
+    half = np.where(power > 0, np.int64(1) << np.maximum(power - 1, 0), 0)
+    rounding = 1 << (shift - 1)
+    addend = np.maximum(np.rint(np.ldexp(base - fixed.low, shift)).astype(np.int64), -rounding)
+    reach = multiplier * ((most - least + half) >> power)
+    if not _fits(reach, reach + addend + rounding) or int(np.min(reach + addend)) < -rounding:
+        return None
+    clamped = bool((least > term.low).any() or (most < term.high).any())
+    direct = addend - multiplier * least
+    moved = bool(power.any())
+    if not moved:
+        moved = not _fits(direct, direct + rounding, multiplier * least, multiplier * most)
+    return SmallFixedPoint(
+        least=shrink(least) if clamped else None,
+        most=shrink(most) if clamped else None,
+        origin=shrink(least - half) if moved else None,
+        divisor=shrink(np.int64(1) << power) if power.any() else None,
+        multipliers=(shrink(multiplier),),
+        addend=shrink(addend if moved else direct),
+        shift=shift,
+        window=-fixed.low,
+        unsigned=fixed.zero_point - fixed.low,
+    )
+
+
+def _interval(term: Term, fixed: FixedPoint) -> tuple[IntArray, IntArray]:
+    """The least and greatest q that still matter, int64, at least one number long."""
+    ends = [end - fixed.zero_point - fixed.constant for end in (fixed.low - 0.5, fixed.high + 0.5 - MARGIN)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = (end / term.real - term.bias for end in ends)
+    low, high = np.broadcast_arrays(np.fmin(first, second), np.fmax(first, second))
+    constant = term.real == 0
+    least = np.where(constant, term.low, np.clip(np.ceil(low), term.low, term.high)).astype(np.int64)
+    most = np.where(constant, term.low, np.clip(np.floor(high), term.low, term.high)).astype(np.int64)
+    return least, np.maximum(least, most)
+
+
+def _division(real: FloatArray, length: IntArray, shift: int) -> IntArray:
+    """The r of each channel that costs the fewest codes."""
+    powers = np.arange(LARGEST_DIVISION + 1).reshape(-1, *[1] * np.broadcast(real, length).ndim)
+    exact = np.ldexp(real, powers + shift)
+    slip = np.abs(np.rint(exact) - exact) * np.ldexp(length, -powers - shift)
+    blur = np.where(powers > 0, np.ldexp(np.abs(real), powers - 1), 0.0)
+    best: IntArray = (slip + blur).argmin(axis=0).astype(np.int64)
+    return best
+
+
+def _sum(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
+    """Several terms, all of them short."""
+    multipliers = [np.rint(np.ldexp(term.real, shift)).astype(np.int64) for term in fixed.terms]
+    biases = [m * term.bias for m, term in zip(multipliers, fixed.terms, strict=True)]
+    offset = np.rint(np.ldexp(fixed.constant + fixed.zero_point, shift)).astype(np.int64) + sum(biases)
+    low, high = np.int64(0), np.int64(0)
+    partial = []
+    for m, term in zip(multipliers, fixed.terms, strict=True):
+        ends = m * term.low, m * term.high
+        low, high = low + np.minimum(*ends), high + np.maximum(*ends)
+        partial += [*ends, low, high]
+    window = max(-(int(np.min(low + offset)) >> shift), 0)
+    addend = offset + np.int64(window << shift)
+    if not _fits(*partial, addend + (1 << shift), high + addend + (1 << shift)):
+        return None
+    return SmallFixedPoint(
+        least=None,
+        most=None,
+        origin=None,
+        divisor=None,
+        multipliers=tuple(map(shrink, multipliers)),
+        addend=shrink(addend),
+        shift=shift,
+        window=window,
+        unsigned=fixed.zero_point + window,
+    )
+
+
+def _fits(*arrays: IntArray | np.int64) -> bool:
+    return all(int(np.min(array)) >= -WORD and int(np.max(array)) < WORD for array in arrays)

@@ -1,0 +1,241 @@
+"""What every dialect of fake quantization says, and how it is written as QuantizeLinear/DequantizeLinear.
+
+    code = clip(round(x / scale) + zero_point, low, high)        y = (code − zero_point) · scale
+
+Dialects differ in how they write scale, zero point, low and high; that is each recogniser's algebra. Here
+low … high may be any codes. They are held by the narrowest type of the file's opset that has room for them
+and for the zero point; what the type could hold beyond them is cut off by a Clip on the real numbers:
+
+    Clip(x, (low − zero_point)·scale, (high − zero_point)·scale) → QuantizeLinear → DequantizeLinear
+
+which gives the same codes to the bit, since rounding keeps order and both bounds lie on the grid. With one
+scale per channel the Clip stands on the codes instead, as its bounds are single numbers.
+
+Constants become their codes behind one DequantizeLinear, rounded by the dialect's own rule: int8 with zero
+point 0 where they fit. Zero points between two codes (levels −3, −1, 1, 3) take the grid of half the step.
+
+Activations are rounded as ONNX does it: to even before the zero point is added. Dialects that round after
+adding it, or ties upwards, differ on exact ties x = (n + ½)·scale alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import static_shape
+from onnxq.graph.numeric import Array, FloatArray, IntArray
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.importing.fake_quant.parameters import Refused, opset
+from onnxq.quant.formats import INT8, INT16, INT32, UINT8, UINT16, IntFormat
+
+__all__ = ["Quantizer", "dequantize_codes", "emit", "nearest_whole", "pair"]
+
+_TINY = float(np.finfo(np.float32).tiny)
+_WHOLE = 1e-3
+"""How far, in codes, a zero point computed from float32 ranges may be from a whole number."""
+
+OPSET_16_BIT = 21
+OPSET_AXIS = 13
+
+
+@dataclass(frozen=True, eq=False)
+class Quantizer:
+    """scale, zero_point: float64, rank 0 or [C] along ``axis`` of x. low, high: whole numbers.
+
+    ``out_scale`` and ``out_zero_point`` are given where codes are read on another grid than they were made.
+    """
+
+    scale: FloatArray
+    zero_point: FloatArray
+    low: int
+    high: int
+    axis: int | None = None
+    out_scale: FloatArray | None = None
+    out_zero_point: FloatArray | None = None
+
+    @property
+    def out(self) -> tuple[FloatArray, FloatArray]:
+        """Scale and zero point that codes are read with."""
+        scale = self.scale if self.out_scale is None else self.out_scale
+        return scale, self.zero_point if self.out_zero_point is None else self.out_zero_point
+
+    def along(self, array: Array, axes: int) -> Array:
+        """A parameter shaped to meet a tensor of ``axes`` axes."""
+        if array.ndim == 0 or self.axis is None:
+            return array
+        return array.reshape([-1 if i == self.axis else 1 for i in range(axes)])
+
+    def codes(self, x: FloatArray) -> FloatArray:
+        """Codes of a constant before clipping, rounded as ONNX does, computed in float32."""
+        scale = self.along(self.scale.astype(np.float32), x.ndim)
+        codes: FloatArray = np.rint(x.astype(np.float32) / scale) + self.along(self.zero_point, x.ndim)
+        return codes
+
+
+def emit(x: ir.Value, q: Quantizer, rw: Rewriter, *, codes: FloatArray | None = None) -> ir.Value:
+    """Prepare the Q/DQ form of a quantizer of ``x``; its output.
+
+    ``codes`` are those of a constant x, before clipping, by the dialect's own rounding.
+
+    Raises:
+        Refused: nothing exact exists; says why.
+    """
+    scale, zero_point = q.out
+    for found in (q.scale, scale):
+        _check_scale(found)
+    _check_length(x, q)
+    if codes is not None:
+        name = x.name or "weight"
+        return dequantize_codes(np.clip(codes, q.low, q.high), scale, zero_point, q.axis, rw, name)
+    if x.dtype not in (None, ir.DataType.FLOAT):
+        raise Refused(f"it quantizes {x.dtype.name.lower() if x.dtype else '?'}; Q/DQ here is float32")
+    inner, outer = nearest_whole(q.zero_point), nearest_whole(zero_point)
+    fmt, move = _format(opset(rw), q, inner, outer)
+    low, high = q.low + move, q.high + move
+    inner, outer = ((z + move).astype(fmt.dtype) for z in (inner, outer))
+    name = x.name or "value"
+    narrower = (low, high) != (fmt.qmin, fmt.qmax)
+    if narrower and q.axis is None:
+        x = _clip(x, (low - float(inner)) * q.scale, (high - float(inner)) * q.scale, rw)
+    limits = (low, high) if narrower and q.axis is not None else None
+    return pair(x, name, (q.scale, inner), (scale, outer), fmt, q.axis, rw, limits)
+
+
+def pair(
+    x: ir.Value,
+    name: str,
+    inner: tuple[FloatArray, IntArray],
+    outer: tuple[FloatArray, IntArray],
+    fmt: IntFormat,
+    axis: int | None,
+    rw: Rewriter,
+    limits: tuple[int, int] | None = None,
+) -> ir.Value:
+    """Prepare QuantizeLinear, a Clip of the codes if ``limits`` are given, and DequantizeLinear.
+
+    ``name`` is what the names of scale and zero point derive from.
+    """
+    first = _constants(inner, name, rw)
+    same = all(np.array_equal(a, b) for a, b in zip(inner, outer, strict=True))
+    second = first if same else _constants(outer, f"{name}_out", rw)
+    attributes = {} if axis is None else {"axis": axis}
+    codes = rw.op("QuantizeLinear", [x, *first], attributes, like=x, dtype=fmt.ir_dtype)
+    if limits is not None:
+        bounds = [rw.const(np.asarray(n, fmt.dtype), f"{name}_code") for n in limits]
+        codes = rw.op("Clip", [codes, *bounds], like=codes)
+    return rw.op("DequantizeLinear", [codes, *second], attributes, like=x, dtype=ir.DataType.FLOAT)
+
+
+def dequantize_codes(
+    codes: FloatArray,
+    scale: FloatArray,
+    zero_point: FloatArray,
+    axis: int | None,
+    rw: Rewriter,
+    name: str,
+) -> ir.Value:
+    """Prepare ``DequantizeLinear(codes, scale, zero_point)`` of a constant, in the smallest type with room.
+
+    Raises:
+        Refused: no type does, or a zero point lies between codes and not half-way.
+    """
+    shift = Quantizer(scale, zero_point, 0, 0, axis)
+    zero: FloatArray
+    try:
+        zero = nearest_whole(zero_point).astype(np.float64)
+    except Refused:
+        zero, codes, scale = nearest_whole(2 * zero_point).astype(np.float64), 2 * codes, scale / 2
+    centred = codes - shift.along(zero, codes.ndim)
+    fmt, zero, codes = _constant_format(opset(rw), centred, zero, codes)
+    params = scale, np.broadcast_to(zero, scale.shape).astype(fmt.dtype)
+    attributes = {} if axis is None else {"axis": axis}
+    inputs = [rw.const(codes.astype(fmt.dtype), f"{name}_quantized"), *_constants(params, name, rw)]
+    kind, shape = ir.DataType.FLOAT, ir.Shape(codes.shape)
+    return rw.op("DequantizeLinear", inputs, attributes, dtype=kind, shape=shape)
+
+
+def nearest_whole(zero_point: FloatArray) -> IntArray:
+    """Zero points as int64.
+
+    Raises:
+        Refused: one lies between two codes: such a quantizer has no exact zero.
+    """
+    rounded = np.rint(zero_point)
+    if np.max(np.abs(zero_point - rounded)) > _WHOLE:
+        worst = float(zero_point.reshape(-1)[np.argmax(np.abs(zero_point - rounded).reshape(-1))])
+        raise Refused(
+            f"its zero point is {worst:.4g}, between two codes, so that zero is no level and Q/DQ cannot "
+            "hold it; train with a range that has zero on its grid"
+        )
+    return rounded.astype(np.int64)
+
+
+def _check_scale(scale: FloatArray) -> None:
+    bad = np.flatnonzero(np.logical_not(scale.reshape(-1).astype(np.float32) >= _TINY))
+    if bad.size:
+        where = f" of channel {bad[0]}" if scale.ndim else ""
+        raise Refused(
+            f"its scale{where} is {float(scale.reshape(-1)[bad[0]]):.3g}: its range never saw data; "
+            "calibrate it again"
+        )
+
+
+def _check_length(x: ir.Value, q: Quantizer) -> None:
+    shape = static_shape(x)
+    if q.axis is not None and shape is not None and shape[q.axis] != q.scale.size:
+        raise Refused(f"it has {q.scale.size} scales for the {shape[q.axis]} channels of axis {q.axis}")
+
+
+def _format(version: int, q: Quantizer, inner: IntArray, outer: IntArray) -> tuple[IntFormat, int]:
+    """The type of the codes of an activation, and by how much codes and zero points move."""
+    if q.axis is not None and version < OPSET_AXIS:
+        raise Refused(f"opset {version} has one scale a tensor; run raise-opset first")
+    low = min(q.low, int(inner.min()), int(outer.min()))
+    high = max(q.high, int(inner.max()), int(outer.max()))
+    wide = [INT16, UINT16] if version >= OPSET_16_BIT else []
+    order = [UINT8, INT8] if q.low >= 0 else [INT8, UINT8]
+    for fmt in (*order, *wide):
+        if fmt.qmin <= low and high <= fmt.qmax:
+            return fmt, 0
+    for fmt in (UINT8, *wide[1:]):
+        if high - low <= fmt.qmax:
+            return fmt, -low
+    need = f"codes and zero points from {low} to {high}"
+    hint = "; raise-opset{opset=21} has 16 bits" if version < OPSET_16_BIT else ""
+    raise Refused(f"no type of opset {version} holds {need}{hint}")
+
+
+def _constant_format(
+    version: int, centred: FloatArray, zero: FloatArray, codes: FloatArray
+) -> tuple[IntFormat, FloatArray, FloatArray]:
+    """Type, zero points and codes of a constant whose codes less their zero points are ``centred``."""
+    none = np.zeros(zero.shape)
+    low, high = float(centred.min(initial=0)), float(centred.max(initial=0))
+    if INT8.qmin <= low and high <= INT8.qmax:
+        return INT8, none, centred
+    bounds = min(codes.min(initial=0), zero.min()), max(codes.max(initial=0), zero.max())
+    for fmt in (UINT8, INT8):
+        if fmt.qmin <= bounds[0] and bounds[1] <= fmt.qmax:
+            return fmt, zero, codes
+    wide = [INT16] if version >= OPSET_16_BIT else []
+    for fmt in (*wide, INT32):
+        if fmt.qmin <= low and high <= fmt.qmax:
+            return fmt, none, centred
+    raise Refused(f"its codes run from {low:.4g} to {high:.4g}, which no integer type of ONNX's Q/DQ holds")
+
+
+def _clip(x: ir.Value, low: FloatArray, high: FloatArray, rw: Rewriter) -> ir.Value:
+    name = x.name or "value"
+    bounds = [
+        rw.const(np.asarray(b, np.float32).reshape(()), f"{name}_{n}")
+        for b, n in ((low, "low"), (high, "high"))
+    ]
+    return rw.op("Clip", [x, *bounds], like=x, output=f"{name}_clipped")
+
+
+def _constants(params: tuple[FloatArray, IntArray], name: str, rw: Rewriter) -> Sequence[ir.Value]:
+    scale, zero_point = params
+    zero_point = np.broadcast_to(zero_point, scale.shape)
+    return rw.const(scale.astype(np.float32), f"{name}_scale"), rw.const(zero_point, f"{name}_zero_point")
