@@ -1,4 +1,4 @@
-"""Reading small TOML files that people write by hand: every mistake is named with its line and what is allowed."""
+"""Reading small TOML files written by hand; a mistake is named with its line and what is allowed."""
 
 import re
 import tomllib

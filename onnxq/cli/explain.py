@@ -14,13 +14,13 @@ __all__ = ["explain"]
 def explain(
     model: opt.Model,
     target: opt.TargetName = "ort-x86-vnni",
-    only_float: Annotated[bool, typer.Option("--float", help="List only the nodes that stay float.")] = False,
+    only_float: Annotated[bool, typer.Option("--float", help="Only the nodes that stay float.")] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Show what a target's runtime makes of a Q/DQ model, whoever made it.
 
-    For each node the pattern it is fused into, or why it stays float and what would fix that; then warnings of
-    slow or saturating kernels, wrong bias scales, and float nodes between integer ones.
+    For each node the pattern it is fused into, or why it stays float and what would fix that; then warnings
+    of slow or saturating kernels, wrong bias scales, and float nodes between integer ones.
     """
     from onnxq import model_io
     from onnxq.evaluate.explain import explain as explain_model

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxq.evaluate.fusion import by_rules, onnxruntime_cpu
 from onnxq.evaluate.fusion.verdict import Verdict
+from onnxq.evaluate.fusion.view import tidied
 from onnxq.evaluate.hazards import Hazard, hazards
 from onnxq.evaluate.macs import macs
 from onnxq.graph.match import is_float, is_op
@@ -27,7 +27,7 @@ __all__ = ["Explanation", "NodeReport", "explain"]
 
 @dataclass(frozen=True)
 class NodeReport:
-    """One node: on integers with the pattern it is part of, or float with the reason and what would fix it."""
+    """One node: on integers with the pattern it is part of, or float with the reason and what would help."""
 
     node: str
     op: str
@@ -61,9 +61,10 @@ class Explanation:
 def explain(model: ir.Model, target: Target) -> Explanation:
     """Explain a model for a target. Shapes that the file lacks are inferred on a copy.
 
-    Nodes that touch no float value before quantization (shape arithmetic) are left out, and so are Q, DQ and what does nothing.
+    Left out are nodes that touch no float value before quantization (shape arithmetic), Q, DQ, and what does
+    nothing.
     """
-    model = ShapeInferencePass()(model.clone()).model
+    model = tidied(model)
     verdicts = _verdicts(model, target)
     paths = {node: scope.path for scope in scopes(model) for node in scope.graph}
     shown = {node: verdict for node, verdict in verdicts.items() if _computes(node)}

@@ -56,8 +56,8 @@ def _bias_scale(node: ir.Node) -> Iterator[Hazard]:
         yield Hazard(
             _name(node),
             "bias scale",
-            "its int32 bias is not at scale s_x·s_w with zero point 0: ONNX Runtime takes that of Gemm and MatMul for "
-            "granted and computes wrong numbers, other runtimes compute in float; run fold-fake-quant on a float bias",
+            "its int32 bias is not at scale s_x·s_w with zero point 0: in Gemm and MatMul ONNX Runtime takes "
+            "that for granted and computes wrong numbers, in Conv it goes to float; run fold-fake-quant",
         )
 
 
@@ -80,8 +80,8 @@ def _saturation(node: ir.Node, verdict: Verdict, target: Target) -> Iterator[Haz
         yield Hazard(
             _name(node),
             "saturation",
-            f"{count} pairs of neighbouring weights can exceed int16 together with uint8 activations, and are cut "
-            "off on CPUs without VNNI; use 7-bit weights (target ort-x86-avx2)",
+            f"{count} pairs of neighbouring weights can exceed int16 together with uint8 activations, and "
+            "are cut off on CPUs without VNNI; use 7-bit weights (target ort-x86-avx2)",
         )
 
 

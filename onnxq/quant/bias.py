@@ -8,6 +8,7 @@ Where a weight channel is so small that b_q would not leave the accumulator room
 channel's outputs are all bias, and its weights lose bits that cannot be seen.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +86,8 @@ def roomy_scale(site: BiasSite) -> FloatArray:
     """Weight scales (float32, shaped as they are) under which every bias code stays within ±2^30.
 
     Per-tensor scales are raised for the largest bias. Where all weights of a channel are zero, the scale
-    is chosen for the bias alone. Powers of two stay powers of two.
+    is chosen for the bias alone. Powers of two stay powers of two. No s_x·s_w is so small that float32 could
+    not hold it to full precision.
     """
     w = site.weight_qparams
     magnitude = np.abs(site.bias.astype(np.float64))
@@ -97,7 +99,8 @@ def roomy_scale(site: BiasSite) -> FloatArray:
     scale = np.where(np.logical_and(dead, fine > 0), fine, np.maximum(w.scale, floor))
     if np.all(np.frexp(w.scale)[0] == 0.5):
         scale = np.exp2(np.ceil(np.log2(scale)))
-    return np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
+    smallest = float(np.finfo(np.float32).tiny) / min(float(site.input_scale), 0.5)
+    return np.maximum(scale, 2.0 ** math.ceil(math.log2(smallest))).astype(np.float32)
 
 
 def finer_scale(site: BiasSite, scale: FloatArray, largest: int) -> FloatArray:

@@ -95,7 +95,8 @@ def _bad_types(node: ir.Node) -> str | None:
             continue
         if value.dtype is None:
             return f"the type of '{value.name}' is not known: run infer-shapes"
-        return f"works on {value.dtype.name.lower()}, not on float32"
+        help_ = ": run floats-to-float32" if value.dtype.is_floating_point() else ""
+        return f"works on {value.dtype.name.lower()}, not on float32{help_}"
     return None
 
 

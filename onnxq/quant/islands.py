@@ -11,6 +11,7 @@ integers win, except for functions onto a fixed grid, such as Softmax, that only
 model read: float is finer there.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
@@ -22,64 +23,66 @@ from onnxq.targets.target import Target
 
 __all__ = ["costly_islands"]
 
-_MOVES_FOLLOWED = 1000
-
 
 def costly_islands(
     nodes: Sequence[ir.Node], floats: Mapping[ir.Node, str], target: Target
 ) -> Iterator[ir.Node]:
     """The neighbours that should stay float although they need not, each after those that made it so."""
     left = set(floats)
-    candidates = [node for node in nodes if node not in left and is_op(node, *target.neighbours)]
-    found = True
-    while found:
-        found = False
-        for node in candidates:
-            if node not in left and _Surroundings(node, left, target).is_costly():
-                left.add(node)
-                found = True
-                yield node
+    biases = {bias_add(node) for node in nodes if is_op(node, "MatMul") and node not in left}
+    candidates = {
+        node: _Surroundings(node, left, target)
+        for node in nodes
+        if node not in left and node not in biases and is_op(node, *target.neighbours)
+    }
+    beside: dict[ir.Node, list[ir.Node]] = defaultdict(list)
+    for node, around in candidates.items():
+        for other in (*around.makers, *around.readers):
+            if other in candidates:
+                beside[other].append(node)
+    waiting = deque(candidates)
+    while waiting:
+        node = waiting.popleft()
+        if node not in left and candidates[node].is_costly(left):
+            left.add(node)
+            waiting.extend(beside[node])
+            yield node
 
 
 class _Surroundings:
-    """What makes a node's operands and reads its results, behind operators that only move values."""
+    """What makes a node's operands and reads its results, behind operators that only move values.
+
+    None stands for inputs and outputs of the model, which are float.
+    """
 
     def __init__(self, node: ir.Node, floats: set[ir.Node], target: Target) -> None:
-        self.node, self.floats, self.target = node, floats, target
+        self._target, self._floats = target, frozenset(floats)
+        data = [v for i in operands(node).data if (v := node.inputs[i]) is not None and constant(v) is None]
+        self.makers = [self._maker(value) for value in data]
+        self.readers: list[ir.Node | None] = [r for output in node.outputs for r in self._readers(output)]
+        self._coarse = is_op(node, *target.fixed_range)
 
-    def is_costly(self) -> bool:
-        makers = [self._maker(v) for v in self._data() if constant(v) is None]
-        readers = {self._is_float(r) for output in self.node.outputs for r in self._readers(output)}
-        readers |= {True for output in self.node.outputs if output.is_graph_output()}
-        on_integers = sum(self._is_float(maker) for maker in makers) + (True in readers)
-        in_float = sum(not self._is_float(m) and not self._gives_float(m) for m in makers) + (
-            False in readers
-        )
-        coarse = is_op(self.node, *self.target.fixed_range) and False not in readers
-        return on_integers > in_float or (on_integers == in_float and coarse)
+    def is_costly(self, floats: set[ir.Node]) -> bool:
+        """Whether integers would need more conversions, given the nodes that stay float so far."""
+        readers = {reader is None or reader in floats for reader in self.readers}
+        integer_made = [maker for maker in self.makers if maker is not None and maker not in floats]
+        on_integers = len(self.makers) - len(integer_made) + (True in readers)
+        in_float = sum(not self._gives_float(maker) for maker in integer_made) + (False in readers)
+        return on_integers > in_float or (on_integers == in_float and self._coarse and False not in readers)
 
-    def _data(self) -> list[ir.Value]:
-        return [v for i in operands(self.node).data if (v := self.node.inputs[i]) is not None]
-
-    def _is_float(self, node: ir.Node | None) -> bool:
-        """Inputs and outputs of the model are float."""
-        return node is None or node in self.floats
-
-    def _gives_float(self, node: ir.Node | None) -> bool:
-        before = producer(node) if node is not None and is_op(node, "Relu", "Clip", "Add") else None
-        if before is not None and is_op(node, "Add") and bias_add(before) is not node:
-            before = None
-        chain = (node, before)
-        return any(n is not None and is_op(n, *self.target.float_output) for n in chain)
+    def _gives_float(self, node: ir.Node) -> bool:
+        """Whether a node hands over its sums as float: it, or the MatMul whose bias it adds, may do so."""
+        makers = [producer(value) for value in node.inputs] if is_op(node, "Add") else []
+        matmul = next((maker for maker in makers if maker is not None and bias_add(maker) is node), None)
+        return is_op(node if matmul is None else matmul, *self._target.float_output)
 
     def _moves(self, node: ir.Node) -> bool:
-        return kind(node, self.target) is Kind.MOVE and not is_op(node, "Concat")
+        moves = kind(node, self._target) is Kind.MOVE and not is_op(node, "Concat")
+        return moves and node not in self._floats
 
     def _maker(self, value: ir.Value) -> ir.Node | None:
         maker = producer(value)
-        for _ in range(_MOVES_FOLLOWED):
-            if maker is None or maker in self.floats or not self._moves(maker):
-                break
+        while maker is not None and self._moves(maker):
             maker = producer(maker)
         return maker
 
@@ -87,10 +90,10 @@ class _Surroundings:
         stack, seen = [value], {value}
         while stack:
             current = stack.pop()
-            if current.is_graph_output() and current is not value:
+            if current.is_graph_output():
                 yield None
             for reader in consumers(current):
-                if reader in self.floats or not self._moves(reader):
+                if not self._moves(reader):
                     yield reader
                     continue
                 new = [output for output in reader.outputs if output not in seen]

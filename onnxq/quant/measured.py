@@ -7,10 +7,13 @@ takes the mse method from 23 to 16 dB).
 
 import onnx_ir as ir
 
-from onnxq.calibration.ranges import Method, get_method
+from onnxq.calibration.ranges import Eq, Method, get_method
+from onnxq.data.samples import Samples
+from onnxq.errors import DataError
 from onnxq.graph.match import consumers, is_op
 from onnxq.graph.scopes import named_values
 from onnxq.pipeline.context import Context
+from onnxq.quant.output_search import search_ranges
 from onnxq.quant.plan import Plan
 from onnxq.quant.resolve import Range
 
@@ -22,6 +25,7 @@ def measured_ranges(model: ir.Model, plan: Plan, method: Method, context: Contex
 
     Raises:
         DataError: samples are missing or do not fit, or statistics lack a value.
+        ModelError: the model does not run.
         UsageError: the statistics at hand are not of the kind that the method reads.
     """
     if not plan.measured:
@@ -34,7 +38,16 @@ def measured_ranges(model: ir.Model, plan: Plan, method: Method, context: Contex
             chosen = whole if _unclipped(values[decision.value]) else method
             statistic = observed[decision.value]
             ranges[decision.value] = chosen.range(statistic, decision.format, symmetric=decision.symmetric)
+    if isinstance(method, Eq):
+        clipped = {name: ends for name, ends in ranges.items() if not _unclipped(values[name])}
+        ranges |= search_ranges(model, plan, clipped, _samples(context))
     return ranges
+
+
+def _samples(context: Context) -> Samples:
+    if context.samples is None:
+        raise DataError("the method 'eq' runs the model on calibration samples: pass --data as well")
+    return context.samples
 
 
 def _unclipped(value: ir.Value) -> bool:

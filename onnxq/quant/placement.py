@@ -77,6 +77,7 @@ class _Placement:
         self.nodes = [(node, scope) for scope in scopes(model) for node in scope.graph]
         self.choices = Choices(recipe, (node for node, _ in self.nodes), target)
         self.reasons: dict[ir.Node, str] = {}
+        self.masked: set[ir.Node] = set()
         for node, scope in self.nodes:
             if reason := why_not(node, scope, target):
                 self.reasons[node] = reason
@@ -126,16 +127,16 @@ class _Placement:
         masked: set[ir.Value] = set()
         for node, _ in self.nodes:
             reached = masks(node) or any(value in masked for value in node.inputs)
-            if not reached or self._takes_mask(node):
+            if not reached:
+                continue
+            before = producer(node, 0, "Add", "Where")
+            if before is not None and is_op(node, *self.target.fuse_mask):
+                self.reasons[before] = f"adds a mask, which the {node.op_type} behind it takes in"
+                self.masked.add(node)
                 continue
             self.reasons.setdefault(node, "a mask (−1e4 … −inf) reaches it, beside which 8 bits hold nothing")
             if not is_op(node, "Softmax", "Clip"):
                 masked.update(node.outputs)
-
-    def _takes_mask(self, node: ir.Node) -> bool:
-        """Whether the target's operator takes in the mask that is added, or chosen, in front of it."""
-        before = producer(node, 0, "Add", "Where")
-        return before is not None and is_op(node, *self.target.fuse_mask)
 
     def _take_in_activations(self) -> None:
         """A Relu or Clip that the node before it swallows needs no integer kernel of its own."""
@@ -199,8 +200,7 @@ class _Placement:
 
     def _fused(self, node: ir.Node) -> Iterator[tuple[ir.Value, ir.Node]]:
         """Values between a node and the operators that it swallows, with who swallows."""
-        mask = producer(node, 0)
-        if mask in self.reasons and self._takes_mask(node) and node.inputs[0] is not None:
+        if node in self.masked and node.inputs[0] is not None:
             yield node.inputs[0], node
         last = node
         if (add := bias_add(node)) is not None and add not in self.reasons:

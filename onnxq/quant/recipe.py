@@ -227,10 +227,17 @@ class Choices:
             else:
                 self._choose_nodes(rule, known)
 
+    @property
+    def chosen(self) -> bool:
+        """Whether anything at all is said."""
+        return bool(self._nodes or self._values)
+
     def of_node(self, node: ir.Node) -> Wish:
+        """What is said of a node, float or not, and of its weights."""
         return self._nodes.get(node, NOTHING)
 
     def of_value(self, value: ir.Value) -> Wish:
+        """What is said of a value, by its name or through the node that makes it."""
         return self._values.get(value, NOTHING)
 
     def _choose_values(self, rule: Rule, values: Mapping[str, ir.Value]) -> None:

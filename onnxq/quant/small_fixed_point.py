@@ -13,6 +13,7 @@ real·2^(r−1) codes; the r that makes their sum smallest leaves M 14 to 16 bit
 that real has where it is short. Each channel has its own r, M and bounds.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ WORD = 2**31
 LARGEST_SHIFT, SMALLEST_SHIFT = 23, 10
 LARGEST_DIVISION = 24
 MARGIN = 2.0**-6
-"""Below the next code by less than this: such sums round to the greatest code, or are clamped to it."""
+"""So far from a tie a sum rounds to the code that it is nearest to, however short the multiplier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +73,17 @@ def _one(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
     (term,) = fixed.terms
     least, most = _interval(term, fixed)
     base = term.real * (least + term.bias) + fixed.constant + fixed.zero_point
-    base = np.clip(base, fixed.low - 0.5, fixed.high + 0.5 - MARGIN)
+    base = np.where(most == least, np.clip(base, fixed.low, fixed.high), base)
+    lowest = float(np.min(np.minimum(base, base + term.real * (most - least))))
+    window = max(-fixed.low, math.ceil(-0.5 - lowest))
     power = _division(term.real, most - least, shift)
     multiplier = np.rint(np.ldexp(term.real, power + shift)).astype(np.int64)
     half = np.where(power > 0, np.int64(1) << np.maximum(power - 1, 0), 0)
     rounding = 1 << (shift - 1)
-    addend = np.maximum(np.rint(np.ldexp(base - fixed.low, shift)).astype(np.int64), -rounding)
+    addend = np.rint(np.ldexp(base + window, shift)).astype(np.int64)
     reach = multiplier * ((most - least + half) >> power)
-    if not _fits(reach, reach + addend + rounding) or int(np.min(reach + addend)) < -rounding:
+    addend = np.maximum(addend, -rounding - np.minimum(reach, 0))
+    if not _fits(reach, addend, addend + rounding, reach + addend, reach + addend + rounding):
         return None
     clamped = bool((least > term.low).any() or (most < term.high).any())
     direct = addend - multiplier * least
@@ -94,20 +98,21 @@ def _one(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
         multipliers=(shrink(multiplier),),
         addend=shrink(addend if moved else direct),
         shift=shift,
-        window=-fixed.low,
-        unsigned=fixed.zero_point - fixed.low,
+        window=window,
+        unsigned=fixed.zero_point + window,
     )
 
 
 def _interval(term: Term, fixed: FixedPoint) -> tuple[IntArray, IntArray]:
-    """The least and greatest q that still matter, int64, at least one number long."""
-    ends = [end - fixed.zero_point - fixed.constant for end in (fixed.low - 0.5, fixed.high + 0.5 - MARGIN)]
+    """The q of the least and of the greatest code, and all between; int64, at least one number long."""
+    ends = (fixed.low + 0.5 - MARGIN, fixed.high - 0.5 + MARGIN)
+    reals = [end - fixed.zero_point - fixed.constant for end in ends]
     with np.errstate(divide="ignore", invalid="ignore"):
-        first, second = (end / term.real - term.bias for end in ends)
+        first, second = (real / term.real - term.bias for real in reals)
     low, high = np.broadcast_arrays(np.fmin(first, second), np.fmax(first, second))
     constant = term.real == 0
-    least = np.where(constant, term.low, np.clip(np.ceil(low), term.low, term.high)).astype(np.int64)
-    most = np.where(constant, term.low, np.clip(np.floor(high), term.low, term.high)).astype(np.int64)
+    least = np.where(constant, term.low, np.clip(np.floor(low), term.low, term.high)).astype(np.int64)
+    most = np.where(constant, term.low, np.clip(np.ceil(high), term.low, term.high)).astype(np.int64)
     return least, np.maximum(least, most)
 
 

@@ -138,7 +138,7 @@ class ValuePlacement:
     def _asked(self) -> dict[ir.Value, Wish]:
         """What the recipe says of each value; within a fused operator it holds for what that makes."""
         asked: dict[ir.Value, Wish] = {}
-        for node in self.quantized:
+        for node in self.quantized if self.choices.chosen else ():
             for value in (*node.inputs, *node.outputs):
                 if value is not None:
                     asked[value] = self.choices.of_value(value).over(asked.get(value, NOTHING))

@@ -3,25 +3,26 @@
     for finding in check_rules(model, load_target("tidl")):
         print(finding.rule, finding.where, finding.text, finding.demanded_by)
 
-| rule            | what is checked                                                             | demanded by           |
-|-----------------|-----------------------------------------------------------------------------|-----------------------|
-| ``version``     | opset and IR version not newer than the target's                            | RKNN                  |
-| ``domain``      | no operator of com.microsoft unless the target is ONNX Runtime              | all but ONNX Runtime  |
-| ``value-info``  | every value has a type and a shape                                          | emx-onnx-cgen         |
-| ``static``      | every axis of the inputs and outputs is a number                            | QNN, TIDL, ST, TFLite |
-| ``zero-point``  | every Q and DQ has one, biases included                                     | RKNN, QONNX           |
-| ``rank``        | per-tensor parameters have rank 0, per-channel rank 1; zero point like scale | onnx2c                |
-| ``dtype``       | activations and weights have the target's dtypes                            | each target           |
-| ``symmetric``   | zero point 0 (unsigned: the middle) where the target wants it               | TensorRT, AMD, ESP-DL |
-| ``power-of-two``| scales are powers of two where the target wants it                          | AMD, TIDL, ESP-DL     |
-| ``weight``      | integer constants with zero point 0 behind one DQ, within the target's bits | OpenVINO              |
-| ``granularity`` | per channel only where the target has it, along the output channels         | TIDL, ESP-DL, TFLite  |
-| ``bias``        | int32 with zero point 0 at exactly s_x·s_w, or float where the target says so | ONNX Runtime        |
-| ``open-end``    | a Q behind every integer Conv, Gemm and MatMul, behind its Relu or Clip      | QNN                   |
-| ``clamp``       | behind a Relu the zero point is the lowest code                             | QNN                   |
-| ``range``       | functions of known range have their scale, such as 1/256 for Softmax        | QNN, TFLite           |
-| ``move``        | operators that only move values have one scale on both sides                | TFLite, QNN           |
+| rule             | what is checked                                              | demanded by             |
+|------------------|--------------------------------------------------------------|-------------------------|
+| ``version``      | opset and IR version not newer than the target's             | RKNN, onnx.reference    |
+| ``domain``       | no operator of com.microsoft                                 | all but ONNX Runtime    |
+| ``value-info``   | every value has a type and a shape                           | emx-onnx-cgen, QNN      |
+| ``static``       | every axis of the inputs and outputs is a number             | QNN, TIDL, ST, TFLite   |
+| ``zero-point``   | every Q and DQ has one, biases included                      | RKNN, QONNX             |
+| ``rank``         | per-tensor parameters have rank 0, per-channel rank 1        | onnx2c                  |
+| ``dtype``        | activations have the target's dtypes                         | each target             |
+| ``symmetric``    | zero point 0 (unsigned: the middle)                          | TensorRT, AMD, ESP-DL   |
+| ``power-of-two`` | scales are powers of two                                     | AMD, TIDL, ESP-DL       |
+| ``weight``       | integer constants, zero point 0, within the target's bits    | OpenVINO, ONNX Runtime  |
+| ``granularity``  | per channel only where the target has it, along the outputs  | TIDL, ESP-DL, TFLite    |
+| ``bias``         | int32, zero point 0, at exactly s_x·s_w (or float)           | ONNX Runtime, RKNN      |
+| ``open-end``     | a Q behind every Conv, Gemm, MatMul, behind its Relu or Clip | QNN                     |
+| ``clamp``        | behind a Relu the zero point is the lowest code              | QNN, ONNX Runtime       |
+| ``range``        | functions of known range have their scale, Softmax 1/256     | QNN, TFLite             |
+| ``move``         | operators that only move values have one scale on both sides | TFLite, QNN, ONNX R.    |
 
+A rule is held only where the target's file asks for it: symmetric scales, static shapes and so on.
 Targets of the form ``integer`` are not checked here: onnxq verify --integer-only is for them.
 """
 

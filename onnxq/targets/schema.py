@@ -35,7 +35,7 @@ _OPTIONAL: Mapping[str, Mapping[str, Kind]] = {
     "activation": {"also": list},
     "bias": {"dtype": str},
     "arithmetic": {"rounding": str},
-    "operators": {"float": list, "neighbours": list, "float_output": list, "split": list},
+    "operators": {"float": list, "neighbours": list, "float_output": list, "split": list, "fuse_mask": list},
     "layout": {"static_shapes": bool},
     "runtime": {"engine": str, "slow": list, "saturates": bool},
 }
@@ -103,7 +103,7 @@ def _made(doc: Document, tables: Mapping[str, dict[str, Any]], inherited: Target
     changes |= _kinds(doc, ops, inherited)
     changes |= {
         key: frozenset(ops[key])
-        for key in ("fuse_activation", "neighbours", "float_output", "split")
+        for key in ("fuse_activation", "neighbours", "float_output", "split", "fuse_mask")
         if key in ops
     }
     changes |= _formats(doc, act, weight)
@@ -130,7 +130,7 @@ def _kinds(
     for kind, other in (("compute", "move"), ("compute", "float"), ("move", "float")):
         if twice := sorted(named[kind] & named[other]):
             raise doc.wrong(
-                f", table [operators]: {twice[0]} is in both '{kind}' and '{other}'; an operator has one kind",
+                f", table [operators]: {twice[0]} is in both '{kind}' and '{other}'; only one can be",
                 "operators",
                 other,
             )
@@ -145,7 +145,8 @@ def _kinds(
         keep = made["compute"] | made["move"]
         for key in ("per_channel", "neighbours", "float_output"):
             made[key] = getattr(inherited, key) & keep
-        made["fuse_activation"] = inherited.fuse_activation & made["compute"]
+        for key in ("fuse_activation", "fuse_mask"):
+            made[key] = getattr(inherited, key) & made["compute"]
     return made
 
 
@@ -193,7 +194,8 @@ def _facts(doc: Document, table: Mapping[str, object]) -> dict[str, str]:
     for key, text in table.items():
         if not isinstance(text, str) or not text.startswith(("verified: ", "assumed")):
             raise doc.wrong(
-                f"{where}: '{key}' must begin with 'verified: ' and its source, or with 'assumed'; found {text!r}",
+                f"{where}: '{key}' must begin with 'verified: ' and its source, or with 'assumed'; "
+                f"found {text!r}",
                 "facts",
                 key,
             )
@@ -218,6 +220,6 @@ def _check(doc: Document, target: Target) -> None:
         )
     if target.weight.bits > 8:
         raise doc.wrong(f": weights of {target.weight} are not supported; at most 8 bits", "weight", "dtype")
-    for key in ("per_channel", "fuse_activation", "neighbours", "float_output"):
+    for key in ("per_channel", "fuse_activation", "neighbours", "float_output", "fuse_mask"):
         if unknown := sorted(getattr(target, key) - target.compute - target.move):
             raise doc.wrong(f": {key} names {unknown[0]}, which [operators] compute does not hold", key)

@@ -29,6 +29,7 @@
     move = ["MaxPool", …]         # codes pass through unchanged: inputs and output share one scale
     float = ["Tanh", …]           # with extends: not on integers here
     fuse_activation = ["Conv", …] # a Relu or Clip behind these only narrows their output's range
+    fuse_mask = ["Softmax"]       # a mask of huge numbers in front of these is part of the operator
     neighbours = ["Add", …]       # on integers only where more of the nodes around are than are not
     float_output = ["MatMul", …]  # its sums may leave as float: no Q/DQ where only float nodes read them
     split = ["Swish"]             # written as older operators before Q/DQ is placed
@@ -99,6 +100,7 @@ class Target:
     neighbours: frozenset[str] = frozenset()
     float_output: frozenset[str] = frozenset()
     split: frozenset[str] = frozenset()
+    fuse_mask: frozenset[str] = frozenset()
     static_shapes: bool = False
     engine: str = "none"
     slow: frozenset[str] = frozenset()

@@ -103,7 +103,7 @@ def clamp(model: ir.Model, target: Target) -> Breaches:
 
 def fixed_range(model: ir.Model, target: Target) -> Breaches:
     for node in all_nodes(model):
-        if not is_op(node, *target.fixed_range):
+        if not is_op(node, *target.fixed_range) or _joined(node.outputs[0], target):
             continue
         low, high = target.fixed_range[node.op_type]
         for qparams in _results(node.outputs[0]):
@@ -112,6 +112,13 @@ def fixed_range(model: ir.Model, target: Target) -> Breaches:
             wanted = span / 2**qparams.format.bits
             if qparams.axis is None and not np.isclose(float(qparams.scale), wanted, rtol=1e-5):
                 yield _name(node), f"its result has scale {float(qparams.scale):.6g}, not {wanted:.6g}"
+
+
+def _joined(value: ir.Value, target: Target) -> bool:
+    """Whether a value shares its scale with others, because an operator that only moves values joins them."""
+    pairs = [reader.outputs[0] for q in consumers(value) for reader in consumers(q.outputs[0])]
+    after = [node for pair in pairs for node in consumers(pair)]
+    return any(kind(node, target) is Kind.MOVE and len(operands(node).data) > 1 for node in after)
 
 
 def move(model: ir.Model, target: Target) -> Breaches:
@@ -127,11 +134,8 @@ def move(model: ir.Model, target: Target) -> Breaches:
 
 def open_end(model: ir.Model, target: Target) -> Breaches:
     for node in all_nodes(model):
-        if (
-            not is_op(node, *LINEAR)
-            or is_op(node, *target.float_output)
-            or dequantized(get_input(node, 0)) is None
-        ):
+        on_integers = is_op(node, *(LINEAR & target.compute - target.float_output))
+        if not on_integers or any(dequantized(value) is None for value in node.inputs[:2]):
             continue
         add = bias_add(node)
         last = (add or node).outputs[0]
@@ -217,7 +221,7 @@ def _coders(model: ir.Model) -> Iterator[ir.Node]:
 
 
 def _weights(model: ir.Model) -> Iterator[tuple[ir.Node, QParams, ir.Node]]:
-    """The DQ of each weight of a linear operator whose data is dequantized too, its parameters, the operator."""
+    """The DQ of each weight of a linear operator with dequantized data, its parameters, the operator."""
     for node in all_nodes(model):
         if not is_op(node, *LINEAR) or operands(node).weight is None:
             continue

@@ -1,5 +1,6 @@
 """The integers of fixed_point against Python's unbounded ones and fractions."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -71,9 +72,7 @@ def test_one_shift_serves_all_channels() -> None:
 
 
 def _channel(fixed: FixedPoint, channel: int) -> FixedPoint:
-    return FixedPoint(
-        (fixed.multipliers[0][channel],), fixed.addend, fixed.shift, fixed.low, fixed.high, fixed.word
-    )
+    return replace(fixed, multipliers=(fixed.multipliers[0][channel],))
 
 
 def test_equal_multipliers_become_one_number() -> None:
@@ -84,6 +83,19 @@ def test_equal_multipliers_become_one_number() -> None:
 def test_narrow_words_are_used_only_where_they_are_precise_enough() -> None:
     assert fixed_point([_term(1.0, -255, 255)], 0, 0, 255, narrow=True).word == 32
     assert fixed_point([_term(1.0, -(2**16), 2**16)], 0, 0, 255, narrow=True).word == 64
+
+
+def _brute_force_ties(real: Fraction, reach: int) -> bool:
+    return any((real * q).denominator == 2 for q in range(reach + 1))
+
+
+@given(numerator=st.integers(1, 64), exponent=st.integers(0, 8), divisor=st.sampled_from([1, 3, 10, 49]))
+def test_ties_are_foreseen(numerator: int, exponent: int, divisor: int) -> None:
+    """All ties of multipliers n/2^k and no others; those of other fractions are rounded away."""
+    real = Fraction(numerator, divisor << exponent)
+    fixed = fixed_point([_term(float(real), -300, 200)], 0, 0, 255)
+    dyadic = real.denominator & (real.denominator - 1) == 0
+    assert fixed.ties == (dyadic and _brute_force_ties(real, 300))
 
 
 def test_refusals_name_the_place_and_the_bits() -> None:

@@ -96,6 +96,23 @@ def test_a_mask_stays_float_up_to_its_softmax(onnx_text: Text) -> None:
     assert next(d.fixed for d in found.values if d.value == "p") == (0.0, 255 / 256)
 
 
+def test_a_mask_is_part_of_a_softmax_that_takes_it_in(onnx_text: Text) -> None:
+    text = """g (float[2,4] x, float[2,4] m) => (float[2,4] y, float[2,4] z)
+        <float[4,4] W, float lowest = {-3.4e38}> {
+        a = MatMul (x, W)
+        n = Mul (m, lowest)
+        s = Add (a, n)
+        y = Softmax (s)
+        e = Add (a, m)
+        z = Softmax (e)
+    }"""
+    found = _plan(onnx_text(text), "integer")
+    assert {n.node for n in found.nodes if not n.quantized} == {"n", "s"}
+    assert "takes in" in _reason(found, "s")
+    # the mask itself stays a float, and so do the masked scores; what is no mask is rounded
+    assert {d.value for d in found.values} == {"x", "W", "m", "a", "y", "e", "z"}
+
+
 @pytest.mark.parametrize(("target", "float_tail"), [("generic-int8", True), ("integer", False)])
 def test_the_last_concat_stays_float_where_the_target_lets_it(
     target: str, float_tail: bool, onnx_text: Text

@@ -26,12 +26,25 @@ def test_what_ships_is_named_like_its_file_and_puts_no_operator_in_two_kinds(nam
         ('name = "generic-int8"', 'name = "generic-int8', "not valid TOML"),
         ("opset = 19", 'opset = "19"', "'opset' must be a int, found '19'"),
         ("opset = 19", "opset = true", "'opset' must be a int, found True"),
-        ("opset = 19", "opsett = 19", "unknown key 'opsett'; allowed: name"),
+        (
+            "opset = 19",
+            "opsett = 19",
+            r"line 4: unknown key 'opsett' \(did you mean 'opset'\?\); allowed: name",
+        ),
         ("[activation]", "[activations]", r"unknown table \[activations\]"),
         ("symmetric = false", "symetric = false", r"\[activation\]: unknown key 'symetric'"),
         ('dtype = "uint8"', 'dtype = "float8"', "'float8' is no integer format"),
         ('form = "qdq"', 'form = "tflite"', "form is 'tflite', expected qdq or integer"),
-        ("Softmax = [0.0, 0.99609375]", "Softmax = 1", r"Softmax must be \[low, high\], found 1"),
+        ("Softmax = [0.0, 1.0]", "Softmax = 1", r"Softmax must be \[low, high\] with low < high, found 1"),
+        ('dtype = "int8"', 'dtype = "int16"', r"line 14: weights of int16 are not supported"),
+        ('dtype = "uint8"', 'dtype = "uint16"', r"line 4: uint16 needs opset 21, the target has 19"),
+        ('"MaxPool", "Glob', '"Conv", "Glob', "Conv is in both 'compute' and 'move'"),
+        ("float_tail = true", "float_tail = 1", r"\[layout\]: 'float_tail' must be a true or false, found 1"),
+        (
+            'opset = "verified: RKNN',
+            'opset = "RKNN',
+            "line 43, table .facts.: 'opset' must begin with 'verified: '",
+        ),
     ],
 )
 def test_mistakes_are_named(was: str, becomes: str, message: str) -> None:

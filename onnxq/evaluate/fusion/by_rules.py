@@ -1,7 +1,7 @@
 """What a target that cannot be run here makes of a Q/DQ graph, as far as its file tells.
 
-A node runs on integers if the target has an integer form of it, its operands are dequantized and its result is
-quantized; a moving operator needs one scale on both sides. A Relu or Clip may stand before the Q.
+A node runs on integers if the target has an integer form of it, its operands are dequantized and its result
+is quantized; a moving operator needs one scale on both sides. A Relu or Clip may stand before the Q.
 """
 
 import onnx_ir as ir

@@ -141,13 +141,14 @@ class _Prediction:
                 )
             raise Left(
                 f"the codes behind its {clamp.op_type} go beyond what that lets through",
-                f"let the range of '{shown.name}' end where the {clamp.op_type} cuts; share its scale with nobody",
+                f"let the range of '{shown.name}' end where the {clamp.op_type} cuts, at its own scale",
             )
         if not written:
             if may_be_float:
                 return _Result(None, None)
             raise Left("there is no QuantizeLinear behind it", f"put Q/DQ on '{shown.name}'")
-        if value.is_graph_output() or self.view.edges(shown) != len(written) or len(written) != 1:
+        alone = self.view.edges(shown) == len(written) == 1
+        if not alone or (value.is_graph_output() and not self.view.is_carried(value)):
             raise Left(
                 f"its result '{shown.name}' is used as float besides its QuantizeLinear",
                 "let all readers read the dequantized value",
@@ -208,15 +209,21 @@ class _Prediction:
         return self._clamped("QLinearMatMul", result)
 
     def _product(self, node: ir.Node, add: ir.Node | None = None) -> str:
-        """QGemm; of a MatMul, with the Add that becomes its bias."""
+        """QGemm; of a MatMul, with the Add that becomes its bias.
+
+        A MatMul of more than two axes stands between two Reshapes then, with pairs of their own round it.
+        """
         a, b = self._input(node, 0), self._weight(node)
         last = node if add is None else add
+        between = add is not None and rank(node.inputs[0]) != 2
+        if between:
+            a = self.signs.alone(a)
         if a.dtype == "int8" and b.dtype != "int8":
             raise _left_signed(a)
         _no_sixteen(a, b)
         result = self._result(last, may_be_float=True)
         if result.codes is not None:
-            _same_dtype(a, result.codes, self.int8_allowed)
+            _same_dtype(a, self.signs.alone(result.codes) if between else result.codes, self.int8_allowed)
         bias = get_input(node, 2) if add is None else _other(add, node.outputs[0])
         if bias is None:
             return self._clamped("QGemm", result)
@@ -310,7 +317,7 @@ def _same_dtype(x: Codes, y: Codes | None, int8_allowed: bool) -> None:
 
 def _left_signed(x: Codes) -> Left:
     return Left(
-        f"ONNX Runtime on x86 leaves '{x.pair.name}' int8, since several nodes read it, and makes others uint8",
+        f"ONNX Runtime on x86 leaves '{x.pair.name}' int8, as several nodes read it; others become uint8",
         "quantize activations to uint8",
     )
 

@@ -3,19 +3,17 @@
 1. Behind a DequantizeLinear, operators that only move values get the same pair again behind them; in front of
    a QuantizeLinear the same backwards. So a file that has no pair behind a Reshape still runs on codes.
 2. On x86 codes of int8 become uint8 where a QuantizeLinear feeds one DequantizeLinear with one reader.
-   Elsewhere they stay int8, and operators between the two kinds of codes are lost.
-3. Constant int8 weights become uint8 likewise, if one of them needs more than 7 bits.
+   Elsewhere they stay int8, and operators between the two kinds of codes are lost. Weights stay int8.
 
-Source: onnxruntime/core/optimizer/qdq_transformer: qdq_propagation.cc, qdq_s8_to_u8.cc, s8_to_u8.cc.
+Source: onnxruntime/core/optimizer/qdq_transformer: qdq_propagation.cc, qdq_s8_to_u8.cc.
 """
 
 from dataclasses import replace
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxq.evaluate.fusion.view import Codes, View
-from onnxq.graph.match import constant, consumers, is_op, producer
+from onnxq.graph.match import consumers, is_op, producer
 
 __all__ = ["Signs", "carry_pairs"]
 
@@ -71,13 +69,12 @@ class Signs:
         """The codes as the fusions meet them."""
         if self._allowed or codes.dtype != "int8":
             return codes
-        array = constant(codes.pair)
-        turned = self._needs_8_bits(array) if array is not None else self._feeds_one_reader(codes.pair)
-        return replace(codes, dtype="uint8") if turned else codes
+        return replace(codes, dtype="uint8") if self._feeds_one_reader(codes.pair) else codes
 
-    @staticmethod
-    def _needs_8_bits(array: np.ndarray) -> bool:
-        return bool(array.size and (array.min() < -64 or array.max() > 63))
+    def alone(self, codes: Codes) -> Codes:
+        """The codes of a pair that the runtime itself puts behind them, with one reader."""
+        turned = codes.dtype == "int8" and not self._allowed
+        return replace(codes, dtype="uint8") if turned else codes
 
     def _feeds_one_reader(self, pair: ir.Value) -> bool:
         if not is_op(producer(pair), "QuantizeLinear"):

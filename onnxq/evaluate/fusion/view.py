@@ -10,13 +10,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxq.graph.match import constant, consumers, get_input, is_op
 from onnxq.graph.scopes import all_nodes
 from onnxq.quant.qdq import qparams_of
 from onnxq.quant.qparams import QParams
 
-__all__ = ["Codes", "View"]
+__all__ = ["Codes", "View", "tidied"]
+
+
+def tidied(model: ir.Model) -> ir.Model:
+    """A copy with inferred shapes in which nobody reads an Identity: some hide zero points behind them."""
+    copy = model.clone()
+    for node in all_nodes(copy):
+        source = node.inputs[0] if is_op(node, "Identity") else None
+        if source is not None and not node.outputs[0].is_graph_output():
+            ir.convenience.replace_all_uses_with(node.outputs[0], source)
+    return ShapeInferencePass()(copy).model
 
 
 @dataclass(frozen=True, eq=False)
