@@ -12,14 +12,15 @@ from onnxq.pipeline.base import Contract, NodePass
 
 __all__ = ["EliminateNoopArithmetic"]
 
-_NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Pow": 1}
+_NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Pow": 1, "Max": -np.inf, "Min": np.inf}
+_EITHER_SIDE = ("Add", "Mul", "Max", "Min")
 
 
 @dataclass(frozen=True)
 class EliminateNoopArithmetic(NodePass):
     """Let the readers of ``x op neutral`` read x.
 
-           x + 0,  0 + x,  x − 0,  x · 1,  1 · x,  x / 1,  x ** 1
+           x + 0,  0 + x,  x − 0,  x · 1,  1 · x,  x / 1,  x ** 1,  Max(x, −inf),  Min(x, inf)
         => x
 
     Applies when every element of the constant is neutral and broadcasting it cannot change the shape of x:
@@ -31,7 +32,9 @@ class EliminateNoopArithmetic(NodePass):
     root = tuple(_NEUTRAL)
 
     def rewrite(self, node: ir.Node, rw: Rewriter, /) -> None:
-        sides = [(1, 0), (0, 1)] if node.op_type in ("Add", "Mul") else [(1, 0)]
+        sides = [(1, 0), (0, 1)] if node.op_type in _EITHER_SIDE else [(1, 0)]
+        if len(node.inputs) != 2:
+            return None
         for side, other in sides:
             array, x = constant(get_input(node, side)), get_input(node, other)
             if array is None or x is None or not np.all(array == _NEUTRAL[node.op_type]):

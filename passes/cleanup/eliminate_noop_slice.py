@@ -12,8 +12,8 @@ from onnxq.pipeline.base import Contract, NodePass
 
 __all__ = ["EliminateNoopSlice"]
 
-_TO_THE_END = np.iinfo(np.int32).max
-"""What the specification recommends as the end of an axis of unknown length; no tensor axis is longer."""
+_TO_THE_END = 10**9
+"""What exporters write as the end of an axis of unknown length, if not INT_MAX; no tensor axis is longer."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class EliminateNoopSlice(NodePass):
            y = Slice(x, starts = 0, ends ≥ shape(x)[axes], axes, steps = 1)
         => y = x
 
-    Applies when starts, ends, axes and steps are constants, and each end is INT_MAX or reaches the end of an
-    axis of known length.
+    Applies when starts, ends, axes and steps are constants, and each end is 10⁹ or more, or reaches the end
+    of an axis of known length.
     """
 
     name = "eliminate-noop-slice"

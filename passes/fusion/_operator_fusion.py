@@ -27,12 +27,16 @@ __all__ = ["Fusion", "OperatorFusion", "fuse_result", "saves_work"]
 
 @dataclass(frozen=True)
 class Fusion:
-    """Nodes that one operator replaces: makers before readers, the last one makes the result."""
+    """Nodes that one operator replaces: makers before readers, the last one makes the result.
+
+    With ``perm`` the operator works on its first input transposed, and its result is transposed back.
+    """
 
     op_type: str
     inputs: Sequence[ir.Value | Array]
     attributes: Mapping[str, AttributeValue]
     nodes: Sequence[ir.Node]
+    perm: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,14 @@ def saves_work(nodes: Sequence[ir.Node], key: ir.Node) -> bool:
 def _fuse(fusion: Fusion, rw: Rewriter) -> None:
     result = fusion.nodes[-1].outputs[0]
     inputs = [i if isinstance(i, ir.Value) else rw.const(i, f"{result.name}_weight") for i in fusion.inputs]
-    rw.replace(fusion.nodes, rw.op(fusion.op_type, inputs, fusion.attributes, like=result))
+    if fusion.perm is None:
+        return rw.replace(fusion.nodes, rw.op(fusion.op_type, inputs, fusion.attributes, like=result))
+    there, back = list(fusion.perm), sorted(range(len(fusion.perm)), key=fusion.perm.__getitem__)
+    shape = inputs[0].shape
+    moved = None if shape is None else ir.Shape([shape[axis] for axis in there])
+    inputs[0] = rw.op("Transpose", inputs[:1], {"perm": there}, dtype=inputs[0].dtype, shape=moved)
+    fused = rw.op(fusion.op_type, inputs, fusion.attributes, like=inputs[0])
+    return rw.replace(fusion.nodes, rw.op("Transpose", [fused], {"perm": back}, like=result))
 
 
 def _raise_opset(model: ir.Model, since: int) -> str | None:

@@ -1,6 +1,7 @@
 """The gain and bias of a normalization, which may stand anywhere in its formula."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,18 +40,25 @@ def weights(result: Polynomial, direction: Polynomial) -> Weights | None:
     return Weights(gains[0], bias) if all(gain.is_close(gains[0]) for gain in gains) else None
 
 
-def as_weight(formula: Polynomial, x: ir.Value, axes: int) -> ir.Value | Array | None:
+def as_weight(
+    formula: Polynomial, x: ir.Value, axes: int, perm: Sequence[int] | None = None
+) -> ir.Value | Array | None:
     """A polynomial in constants as one float32 weight of the shape of the last ``axes`` of ``x``.
 
-    A constant that is just that is kept. None if the shape is not known, large beyond reason or does not fit.
+    With ``perm`` those of x transposed, and the weight is, too. A constant that is just that is kept. None if
+    the shape is not known, large beyond reason or does not fit.
     """
-    dims = None if x.shape is None else ir.Shape(list(x.shape)[-axes:])
+    order = range(len(x.shape or ())) if perm is None else perm
+    dims = None if x.shape is None else ir.Shape([x.shape[axis] for axis in order][-axes:])
     if dims is None or not dims.is_static() or math.prod(dims.numpy()) > _MAX_WEIGHT:
         return None
-    if (whole := _lone_constant(formula)) is not None and static_shape(whole) == dims.numpy():
+    whole = _lone_constant(formula)
+    if perm is None and whole is not None and static_shape(whole) == dims.numpy():
         return whole
     with np.errstate(all="ignore"):
         total = np.asarray(sum(_evaluate(*item) for item in formula.terms.items()), np.float32)
+    if perm is not None and total.ndim > 0:
+        total = total.reshape((1,) * (len(order) - total.ndim) + total.shape).transpose(perm)
     try:
         fitted = np.broadcast_to(total, (1,) * max(0, total.ndim - axes) + dims.numpy()).reshape(dims.numpy())
     except ValueError:

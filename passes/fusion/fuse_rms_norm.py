@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from onnxq.graph.match import get_input, is_float
 from onnxq.graph.polynomial import Polynomial, ancestors, read
-from onnxq.passes.fusion._normalization import deviation, fuse_normalization, trailing_axes
+from onnxq.passes.fusion._normalization import deviation, fuse_normalization, normalized
 from onnxq.passes.fusion._operator_fusion import Fusion, OperatorFusion
 from onnxq.pipeline.base import Contract
 
@@ -42,7 +42,7 @@ class FuseRmsNorm(OperatorFusion):
             found = read(squares, x)
             if found is None or not found.polynomial.is_close(Polynomial.of(x) ** 2):
                 continue
-            if trailing_axes(spread.mean) is None or not is_float(x):
+            if normalized(spread.mean) is None or not is_float(x):
                 return "is part of an RMS normalization, but not of float32 values over the last axes"
             return fuse_normalization(
                 "RMSNormalization", Polynomial.of(x), [x], spread, found.nodes, biased=False

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import TypeGuard
 
+import onnx
 import onnx_ir as ir
 
 from onnxq.errors import DataError, UsageError
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import named_values
+from onnxq.model_io import skeleton
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 
@@ -22,9 +24,9 @@ class FixShapes(Pass):
 
     An axis with a name is fixed wherever the name stands in the model; ``'x[0]=1'`` fixes axis 0 of the input
     x whether it has a name or not. Without ``axes`` the inputs take the shapes of the first calibration
-    sample. The shapes behind the inputs follow with simplify or infer-shapes: where all inputs are fixed,
-    other named axes are forgotten so that they can be inferred. The values stay the same for inputs of these
-    shapes; others are refused from then on.
+    sample. Those of the outputs follow; the shapes between do with simplify or infer-shapes: where all inputs
+    are fixed, other named axes are forgotten so that they can be inferred. The values stay the same for
+    inputs of these shapes; others are refused from then on.
     """
 
     name = "fix-shapes"
@@ -57,6 +59,17 @@ class FixShapes(Pass):
                     _set(rw, value, i, named[axis.value])
                 elif _has_name(axis) and fixed:
                     _set(rw, value, i, None)
+        _infer_outputs(rw)
+
+
+def _infer_outputs(rw: Rewriter) -> None:
+    """What the model declares of its outputs is taken as given by all other passes, so it is set here."""
+    inferred = onnx.shape_inference.infer_shapes(skeleton(rw.model), data_prop=True)
+    for value, info in zip(rw.model.graph.outputs, inferred.graph.output, strict=True):
+        shape = ir.serde.deserialize_type_proto_for_shape(info.type)
+        for i, axis in enumerate(shape or ()):
+            if value.shape is not None and len(value.shape) == len(shape or ()) and value.shape[i] != axis:
+                _set(rw, value, i, axis if isinstance(axis, int) else None)
 
 
 def _has_name(axis: int | ir.SymbolicDim) -> TypeGuard[ir.SymbolicDim]:

@@ -141,7 +141,8 @@ def _restore(result: ir.Model, model: ir.Model) -> None:
     _overwrite(result.graph.metadata_props, model.graph.metadata_props)
     before = _values(model.graph)
     for name, value in _values(result.graph).items():
-        if name in before:
+        folded = value.is_initializer() and name not in model.graph.initializers
+        if name in before and not folded:
             value.type, value.shape = before[name].type, before[name].shape
 
 

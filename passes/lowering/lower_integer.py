@@ -13,10 +13,12 @@ from onnxq.graph.match import consumers, is_op
 from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import all_nodes, scopes
 from onnxq.passes.lowering.integer.interface import lower_inputs, lower_outputs
+from onnxq.passes.lowering.integer.profile import Dialect, Profile
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.walk import lower_regions, sweep
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
+from onnxq.quant.fixed_point import Rounding
 
 __all__ = ["LowerInteger"]
 
@@ -35,9 +37,17 @@ class LowerInteger(Pass):
     1. A float input that is only quantized becomes an integer input; a float output that is dequantized
        an integer output. Names stay; ``onnxq.scale.<name>`` and ``onnxq.zero_point.<name>`` are metadata.
     2. Linear operators, sums, products and averages compute exact integers and rescale them with one
-       rounding, half up, proven not to overflow. Relu and Clip in front of a Q only narrow the clamp.
+       rounding, proven not to overflow. Relu and Clip in front of a Q only narrow the clamp.
     3. Elementwise functions of one tensor become tables of 256 codes, computed by ONNX Runtime.
     4. Operators that move or choose numbers run on codes.
+
+    ``rounding`` says what happens half-way between two codes: ``half-even`` as ONNX, ``half-up`` or
+    ``half-away``; without it, what the target says. Only sums that can lie there pay for it with nodes.
+    ``tflite`` does the two roundings of TFLite's reference kernels.
+
+    ``dialect`` is for whom the model is: ``fast`` for ONNX Runtime from 1.24 on, ``portable`` for ONNX
+    Runtime from 1.17 on, ``int32`` for runtimes of 32-bit integers, with multipliers of 14 to 16 bits in
+    place of 30. Sums that need more than ``max_accumulator_bits``, sign included, are an error.
 
     What cannot be lowered is an error that lists every float node left with its reason. With ``allow_float``
     these stay as islands between DequantizeLinear and QuantizeLinear, each reported.
@@ -47,6 +57,9 @@ class LowerInteger(Pass):
     contract: ClassVar[Contract] = Contract.INTEGER_EXACT
 
     allow_float: bool = False
+    rounding: Rounding | None = None
+    dialect: Dialect = Dialect.FAST
+    max_accumulator_bits: int = 32
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         opset = rw.model.opset_imports.get("") or 0
@@ -59,7 +72,7 @@ class LowerInteger(Pass):
         _annotate(rw.model)
         inputs = lower_inputs(rw)
         operands = QdqOperands(rw)
-        reasons = lower_regions(rw, operands)
+        reasons = lower_regions(rw, operands, self._profile(context))
         sweep(rw, lower_outputs(rw, operands))
         rw.finish()
         rw.drop(*_unread(rw.model))
@@ -70,6 +83,10 @@ class LowerInteger(Pass):
             rw.skip(node, reason)
         for value, reason in inputs.items():
             rw.skip(f"input '{value.name}'", reason)
+
+    def _profile(self, context: Context) -> Profile:
+        rounding = self.rounding or Rounding(context.target.rounding)
+        return Profile(rounding, self.dialect, self.max_accumulator_bits)
 
 
 def _annotate(model: ir.Model) -> None:

@@ -20,6 +20,10 @@ class Arithmetic:
         right = self.number(b) if isinstance(b, int) else b
         return self.rw.op(op, [a, right], like=a, dtype=self.dtype)
 
+    def compare(self, op: str, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Prepare ``op(a, b)`` as booleans of the shape of ``a``."""
+        return self.rw.op(op, [a, b], like=a, dtype=ir.DataType.BOOL)
+
     def number(self, number: int) -> ir.Value:
         """A scalar constant."""
         return self.array(np.asarray(number, np.int64))

@@ -61,6 +61,7 @@ def accumulator_term(
     """
     grid = np.rint(bias / scale)
     bits = np.clip(grid, -(2.0**62), 2.0**62).astype(np.int64)
+    prove_int32(low, high, region.where, region.profile.accumulator_bits)
     prove_int32(np.minimum(low, low + bits), np.maximum(high, high + bits), region.where)
     return Term(scale / region.scale, low, high, bits)
 

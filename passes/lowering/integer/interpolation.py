@@ -57,7 +57,7 @@ def lower_resize(region: Region, rw: Rewriter) -> ir.Value:
         divisor *= weights.divisor
         reach *= int(np.abs(weights.whole.astype(np.int64)).sum(axis=1).max())
     bound = np.asarray(reach, np.int64)
-    prove_int32(-bound, bound, region.where)
+    prove_int32(-bound, bound, region.where, region.profile.accumulator_bits)
     bias = np.asarray(-x.zero_point * divisor, np.int64)
     term = Term(np.asarray(x.scale / (region.scale * divisor)), -bound, bound, bias)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)

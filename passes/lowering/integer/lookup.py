@@ -22,7 +22,7 @@ from onnxq.passes.lowering.integer.requantize import cast
 from onnxq.quant.qparams import QParams
 from onnxq.runtime import Session
 
-__all__ = ["Function", "gather", "image", "read_function", "rescale", "tabulate"]
+__all__ = ["Function", "all_codes", "gather", "image", "read_function", "rescale", "tabulate"]
 
 ELEMENTWISE = frozenset(
     {
@@ -121,7 +121,7 @@ def read_function(value: ir.Value, operands: Operands) -> Function | None:
 def rescale(operand: Operand, output: QParams) -> IntArray:
     """The table that rounds an operand's values to other parameters."""
     operand.require_8_bit(f"'{operand.codes.name}'")
-    codes = _codes(operand)
+    codes = all_codes(operand)
     return output.quantize(operand.qparams.dequantize(codes))
 
 
@@ -142,15 +142,24 @@ def image(function: Function, opsets: dict[str, int]) -> FloatArray:
     """
     function.operand.require_8_bit(f"'{function.operand.codes.name}'")
     axes = max([rank(function.sources[0]) or 1, *(array.ndim for _, array in function.constants)])
-    reals = function.operand.qparams.dequantize(_codes(function.operand)).reshape([1] * (axes - 1) + [256])
+    reals = function.operand.qparams.dequantize(all_codes(function.operand)).reshape([1] * (axes - 1) + [256])
     try:
         session = Session(_model(function, reals, opsets), optimize=False, threads=1)
         (result,) = session.run({"x": reals}).values()
     except ModelError as error:
         raise Refused(f"its table of 256 codes cannot be computed: {error}") from error
-    if result.size != 256 or result.dtype != np.float32 or np.isnan(result).any():
+    if result.size != 256 or result.dtype != np.float32 or np.isnan(result).all():
         raise Refused("it does not give one float32 number for each of the 256 codes of its input")
-    return result.reshape(256)
+    return _extended(result.reshape(256), function.operand)
+
+
+def _extended(result: FloatArray, operand: Operand) -> FloatArray:
+    """Codes outside of its domain, such as negative ones of Sqrt, give what the nearest inside gives."""
+    inside = np.flatnonzero(~np.isnan(result))
+    codes = all_codes(operand).astype(np.int64)
+    nearest = np.abs(codes[:, None] - codes[inside]).argmin(axis=1)
+    extended: FloatArray = result[inside[nearest]]
+    return extended
 
 
 def gather(rw: Rewriter, operand: Operand, table: IntArray) -> ir.Value:
@@ -187,7 +196,7 @@ def _function(
     return Function(first, nodes, list(variables), list(numbers.items()), value)
 
 
-def _codes(operand: Operand) -> IntArray:
+def all_codes(operand: Operand) -> IntArray:
     """All codes of an 8-bit operand: 0 … 127, −128 … −1 for int8, 0 … 255 for uint8."""
     return np.arange(256).astype(operand.qparams.format.dtype)
 

@@ -16,9 +16,9 @@ from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
-from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
+from onnxq.quant.fixed_point import Rounding, Term, fixed_point, prove_int32
 
-__all__ = ["lower_reduction"]
+__all__ = ["lower_reduction", "wrongly_up"]
 
 INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
 
@@ -36,7 +36,7 @@ def lower_reduction(region: Region, rw: Rewriter) -> ir.Value:
     count = math.prod(lengths)
     fmt = x.qparams.format
     ends = [np.asarray(count * end, np.int64) for end in (fmt.qmin, fmt.qmax)]
-    prove_int32(ends[0], ends[1], region.where)
+    prove_int32(ends[0], ends[1], region.where, region.profile.accumulator_bits)
     divisor = 1 if is_op(node, "ReduceSum") else count
     real, bias = np.asarray(x.scale / (region.scale * divisor)), np.asarray(-count * x.zero_point)
     fixed = fixed_point(
@@ -64,16 +64,29 @@ def _mean_of_any_length(region: Region, rw: Rewriter, x: Operand, axes: list[int
         raise Refused(f"its scales differ by a factor of {ratio:g}; calibrate again")
     window = 256 * math.ceil(ratio + 2)
     multiplier = round(ratio * 2**shift)
-    addend = ((region.zero_point + window) << shift) - x.zero_point * multiplier + (1 << (shift - 1))
+    addend = (window << shift) - x.zero_point * multiplier + (1 << (shift - 1))
     work = Arithmetic(rw, region.result.name or "mean", INT64)
     count, reduced = _count(work, x, axes)
     inputs = [cast(rw, x.codes, INT64), reduced]
     total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=INT64)
     dividend = work.op("Add", work.op("Mul", total, multiplier), work.op("Mul", count, addend))
-    quotient = work.op("Div", dividend, work.op("Mul", count, 1 << shift))
+    divisor = work.op("Mul", count, 1 << shift)
+    quotient = work.op("Div", dividend, divisor)
+    if multiplier == ratio * 2**shift and region.profile.rounding != Rounding.HALF_UP:
+        upward = wrongly_up(work, quotient, window, region.profile.rounding)
+        exact = work.compare("Equal", work.op("Mul", quotient, divisor), dividend)
+        both = rw.op("And", [exact, upward], like=quotient, dtype=ir.DataType.BOOL)
+        quotient = work.op("Sub", quotient, cast(rw, both, INT64))
     narrow = Arithmetic(rw, work.name, INT32)
-    clamped = narrow.clip(cast(rw, quotient, INT32), window + region.low, window + region.high)
-    return cast(rw, clamped, region.output.format.ir_dtype)
+    code = narrow.op("Add", cast(rw, quotient, INT32), region.zero_point - window)
+    return cast(rw, narrow.clip(code, region.low, region.high), region.output.format.ir_dtype)
+
+
+def wrongly_up(work: Arithmetic, quotient: ir.Value, zero: int, rounding: Rounding) -> ir.Value:
+    """Where a tie should not have been rounded up; the code 0 is the quotient ``zero``."""
+    if rounding == Rounding.HALF_EVEN:
+        return work.compare("Equal", work.op("Mod", quotient, 2), work.number(1))
+    return work.compare("Less", quotient, work.number(zero + 1))
 
 
 def _count(work: Arithmetic, x: Operand, axes: list[int]) -> tuple[ir.Value, ir.Value]:

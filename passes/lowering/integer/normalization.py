@@ -5,7 +5,7 @@ With d = n·q − Σq (the zero point cancels) the normalized value is free of t
     (x − mean)/√(var + ε) = d/√V,   V = Σd²/n + ε·n²/s_x²         RMS: d = q − z,  V = Σd²/n + ε/s_x²
 
     v = V·4^p as int64            p: as many bits as fit
-    r = √v                        Newton's method, from a power of two in (√v, 2√v]; four steps, off by 2^-24
+    r = √v                        off by 2^-24 (square_root.py)
     t = d·(2^B / r) / 2^(B−p−20)  the normalized value with 20 bits behind the point
     y = clamp(z_y + γ/s_y·2^-20·t + β/s_y)
 
@@ -19,21 +19,21 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import is_op
-from onnxq.graph.numeric import FloatArray, IntArray
+from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.square_root import square_root
 from onnxq.quant.fixed_point import Term, fixed_point
 
-__all__ = ["lower_instance_norm", "lower_layer_norm"]
+__all__ = ["WORD", "element_count", "lower_instance_norm", "lower_layer_norm", "normalize"]
 
 INT64 = ir.DataType.INT64
 
 FRACTION = 20
-NEWTON_STEPS = 4
 WORD = 61
 """Bits that intermediate numbers may use, sign and a factor of two aside."""
 
@@ -44,7 +44,8 @@ def lower_layer_norm(region: Region, rw: Rewriter) -> ir.Value:
     rank = len(_shape(x))
     axis = region.node.attributes.get_int("axis", -1) % rank
     gamma, beta = _parameters(region)
-    return _normalize(region, rw, x, range(axis, rank), gamma, beta)
+    centered = not is_op(region.node, "RMSNormalization")
+    return normalize(region, rw, x, range(axis, rank), gamma, beta, centered=centered)
 
 
 def lower_instance_norm(region: Region, rw: Rewriter) -> ir.Value:
@@ -53,19 +54,33 @@ def lower_instance_norm(region: Region, rw: Rewriter) -> ir.Value:
     rank = len(_shape(x))
     per_channel = (-1, *[1] * (rank - 2))
     gamma, beta = (array.reshape(per_channel) for array in _parameters(region))
-    return _normalize(region, rw, x, range(2, rank), gamma, beta)
+    return normalize(region, rw, x, range(2, rank), gamma, beta)
 
 
-def _normalize(
-    region: Region, rw: Rewriter, x: Operand, axes: Sequence[int], gamma: FloatArray, beta: FloatArray
+def normalize(
+    region: Region,
+    rw: Rewriter,
+    x: Operand,
+    axes: Sequence[int],
+    gamma: FloatArray,
+    beta: FloatArray,
+    *,
+    centered: bool = True,
+    epsilon: float | None = None,
 ) -> ir.Value:
-    count = _count(x, axes)
+    """``γ·(x − mean)/√(var + ε) + β`` over axes of known length; RMS without the mean.
+
+    Raises:
+        Refused: sums of squares need more than 64 bits, or an axis is of unknown length.
+    """
+    count = element_count(x, axes)
     work = Arithmetic(rw, region.result.name or "norm", INT64)
-    centered = not is_op(region.node, "RMSNormalization")
+    if epsilon is None:
+        epsilon = region.node.attributes.get_float("epsilon", 1e-5)
     unit = count if centered else 1
     reach = unit * 255
     bits = (WORD - (count * reach**2).bit_length()) // 2
-    epsilon = region.node.attributes.get_float("epsilon", 1e-5) * (unit / x.scale) ** 2
+    epsilon = epsilon * (unit / x.scale) ** 2
     if bits < 2 or epsilon * 4**bits > 2**WORD:
         raise Refused(
             "its sums of squares need more than 64 bits: too many elements, or too large an epsilon"
@@ -74,7 +89,7 @@ def _normalize(
     distance = _distance(work, x, axes, count, centered)
     squares = reduce_axes(rw, "ReduceSum", work.op("Mul", distance, distance), axes)
     variance = work.op("Div", work.op("Mul", squares, 4**bits), count)
-    root = _square_root(work, work.op("Add", variance, smallest))
+    root = square_root(work, work.op("Add", variance, smallest))
     # 22 bits of the reciprocal, even of the largest root; d/√V stays below 2·√n
     greatest = math.isqrt(reach**2 * 4**bits + smallest).bit_length()
     power = min(greatest + FRACTION + 2, WORD + bits - math.isqrt(count).bit_length() - 2)
@@ -108,21 +123,7 @@ def _distance(work: Arithmetic, x: Operand, axes: Sequence[int], count: int, cen
     return work.op("Sub", work.op("Mul", wide, count), reduce_axes(work.rw, "ReduceSum", wide, axes))
 
 
-def _square_root(work: Arithmetic, value: ir.Value) -> ir.Value:
-    """√ of positive int64 below 2^62 whose last axis is 1: never below the true root rounded down."""
-    steps: IntArray = np.asarray([4**k - 1 for k in range(31)], np.int64)
-    larger = work.rw.op("Greater", [value, work.array(steps)], dtype=ir.DataType.BOOL)
-    flags = work.rw.op("Cast", [larger], {"to": int(INT64)}, dtype=INT64)
-    last = work.rw.const(np.asarray([-1], np.int64), "axes")
-    length = work.rw.op("ReduceSum", [flags, last], {"keepdims": 1}, like=value)
-    powers = work.array(np.asarray([2**k for k in range(32)], np.int64))
-    root = work.rw.op("Gather", [powers, length], {"axis": 0}, like=value)
-    for _ in range(NEWTON_STEPS):
-        root = work.op("Div", work.op("Add", root, work.op("Div", value, root)), 2)
-    return root
-
-
-def _count(x: Operand, axes: Sequence[int]) -> int:
+def element_count(x: Operand, axes: Sequence[int]) -> int:
     """The number of elements over which is normalized.
 
     Raises:

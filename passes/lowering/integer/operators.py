@@ -12,14 +12,17 @@ import onnx_ir as ir
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.addition import lower_addition
 from onnxq.passes.lowering.integer.convolution import lower_conv
+from onnxq.passes.lowering.integer.division import lower_division
 from onnxq.passes.lowering.integer.integer_input import lower_cast
 from onnxq.passes.lowering.integer.interpolation import lower_resize
+from onnxq.passes.lowering.integer.length import lower_length, lower_lp_normalization
+from onnxq.passes.lowering.integer.log_softmax import lower_log_softmax
 from onnxq.passes.lowering.integer.matmul import lower_matmul
 from onnxq.passes.lowering.integer.mean import lower_reduction
 from onnxq.passes.lowering.integer.normalization import lower_instance_norm, lower_layer_norm
 from onnxq.passes.lowering.integer.pooling import lower_average_pool
 from onnxq.passes.lowering.integer.prelu import lower_prelu
-from onnxq.passes.lowering.integer.product import lower_division, lower_product
+from onnxq.passes.lowering.integer.product import lower_product
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.selection import lower_constant_move, lower_selection
 from onnxq.passes.lowering.integer.softmax import lower_softmax
@@ -43,12 +46,15 @@ OPERATORS: Mapping[str, Lowering] = {
     "GlobalAveragePool": lower_reduction,
     "InstanceNormalization": lower_instance_norm,
     "LayerNormalization": lower_layer_norm,
+    "LogSoftmax": lower_log_softmax,
+    "LpNormalization": lower_lp_normalization,
     "MatMul": lower_matmul,
     "Max": lower_selection,
     "Min": lower_selection,
     "Mul": lower_product,
     "PRelu": lower_prelu,
     "RMSNormalization": lower_layer_norm,
+    "ReduceL2": lower_length,
     "ReduceMean": lower_reduction,
     "ReduceSum": lower_reduction,
     "Resize": lower_resize,

@@ -7,13 +7,14 @@ multiplier becomes a map over the output.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import static_shape
 from onnxq.graph.numeric import IntArray
-from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.convolution import zero_point
 from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.region import Region
@@ -30,10 +31,13 @@ def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
     channels = None if x.codes.shape is None else x.codes.shape[1]
     if not isinstance(channels, int):
         raise Refused("the number of its channels is not known; fix the shapes")
-    counts = _counts(region, kernel)
     taps = math.prod(kernel)
+    counts, padding = _windows(region.node, kernel) or (np.asarray(taps, np.int64), {})
+    if counts.ndim and region.result.shape is not None:  # onnx counts windows that begin in the padding
+        shape = ir.Shape([*region.result.shape[:2], *counts.shape])
+        rw.set_type(region.result, region.output.format.ir_dtype, shape)
     ends = [np.asarray(taps * end, np.int64) for end in (x.low, x.high)]
-    prove_int32(ends[0], ends[1], region.where)
+    prove_int32(ends[0], ends[1], region.where, region.profile.accumulator_bits)
     fixed = fixed_point(
         [Term(x.scale / (region.scale * counts), ends[0], ends[1])],
         region.zero_point,
@@ -47,37 +51,73 @@ def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
     acc = rw.op(
         "ConvInteger",
         [x.codes, ones, zero_point(rw, x), none],
-        {**copied, "group": channels},
+        {**copied, "group": channels, **padding},
         like=region.result,
         dtype=ir.DataType.INT32,
     )
     return requantize(rw, [acc], fixed, region)
 
 
-def _counts(region: Region, kernel: list[int]) -> IntArray:
-    """Elements that each window averages: one number, or a map over the spatial axes of the output."""
-    node, attributes = region.node, region.node.attributes
-    axes = len(kernel)
-    taps = np.asarray(math.prod(kernel), np.int64)
-    auto = attributes.get_string("auto_pad", "NOTSET")
+def _windows(node: ir.Node, kernel: list[int]) -> tuple[IntArray, dict[str, AttributeValue]] | None:
+    """What each window averages, as a map over the spatial axes of the output, and the padding to compute it.
+
+    None where every window averages as many elements as the kernel has, padded as the operator says.
+    """
+    attributes, axes = node.attributes, len(kernel)
+    auto, ceil = attributes.get_string("auto_pad", "NOTSET"), attributes.get_int("ceil_mode", 0) != 0
     pads = list(attributes.get_ints("pads", [0] * 2 * axes))
     padded = auto.startswith("SAME") or (auto == "NOTSET" and any(pads))
     pads_count = attributes.get_int("count_include_pad", 0) != 0
-    if attributes.get_int("ceil_mode", 0) == 0 and (pads_count or not padded):
-        return taps
-    sizes, outputs = (static_shape(value) for value in (node.inputs[0], node.outputs[0]))
-    if sizes is None or outputs is None:
-        raise Refused("its padding does not count, so it needs static shapes")
+    if not ceil and (pads_count or not padded):
+        return None
+    sizes = static_shape(node.inputs[0])
+    if sizes is None:
+        raise Refused("its padding does not count, or ceil_mode lengthens it: it needs static shapes")
     strides, dilations = (list(attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
     counts: IntArray = np.ones((), np.int64)
-    for i, (size, output) in enumerate(zip(sizes[2:], outputs[2:], strict=True)):
-        reach = (kernel[i] - 1) * dilations[i] + 1
-        total = max((output - 1) * strides[i] + reach - size, 0)
-        before, after = pads[i], pads[i + axes]
-        if auto.startswith("SAME"):
-            before = total // 2 if auto == "SAME_UPPER" else total - total // 2
-        elif total > before + after:
-            raise Refused("its ceil_mode lets a window hang over the padding; there is no rule for that")
-        taps_at = np.arange(output)[:, None] * strides[i] - before + np.arange(kernel[i]) * dilations[i]
-        counts = counts[..., None] * ((taps_at >= 0) & (taps_at < size)).sum(axis=1)
-    return taps if pads_count else counts
+    ends: list[tuple[int, int]] = []
+    for i, size in enumerate(sizes[2:]):
+        window = _Window(size, kernel[i], strides[i], dilations[i])
+        before, after = (pads[i], pads[i + axes]) if auto == "NOTSET" else window.automatic(auto)
+        count = window.counts(before, after, ceil=ceil, pads_count=pads_count)
+        ends.append((before, window.missing(before, len(count))))
+        counts = counts[..., None] * count
+    explicit = [end[side] for side in (0, 1) for end in ends]
+    return counts, {"pads": explicit, "auto_pad": None}
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A window that moves along one axis."""
+
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+
+    @property
+    def reach(self) -> int:
+        return (self.kernel - 1) * self.dilation + 1
+
+    def automatic(self, auto: str) -> tuple[int, int]:
+        """The padding of auto_pad."""
+        if not auto.startswith("SAME"):
+            return 0, 0
+        total = max((-(-self.size // self.stride) - 1) * self.stride + self.reach - self.size, 0)
+        small = total // 2
+        return (small, total - small) if auto == "SAME_UPPER" else (total - small, small)
+
+    def counts(self, before: int, after: int, *, ceil: bool, pads_count: bool) -> IntArray:
+        """How many elements count at each place; no window begins in the padding behind."""
+        room = self.size + before + after - self.reach
+        places = (-(-room // self.stride) if ceil else room // self.stride) + 1
+        if ceil and (places - 1) * self.stride >= self.size + before:
+            places -= 1
+        at = np.arange(places)[:, None] * self.stride - before + np.arange(self.kernel) * self.dilation
+        low, high = (-before, self.size + after) if pads_count else (0, self.size)
+        inside: IntArray = ((at >= low) & (at < high)).sum(axis=1)
+        return inside
+
+    def missing(self, before: int, places: int) -> int:
+        """The padding behind that gives so many places."""
+        return max((places - 1) * self.stride + self.reach - self.size - before, 0)

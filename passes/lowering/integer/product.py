@@ -1,6 +1,7 @@
-"""Mul, and Div by a constant.
+"""Mul.
 
-    y = clamp(z_y + s_a·s_b/s_y · (a − z_a)·(b − z_b))          y = clamp(z_y + s_a·c/s_y · (a − z_a))
+    y = clamp(z_y + s_a·s_b/s_y · (a − z_a)·(b − z_b))
+    y = clamp(z_y + s_a·c/s_y · (a − z_a))                      by a constant
 
 The product of two codes fits 18 bits; a constant tensor becomes a tensor of multipliers.
 """
@@ -11,19 +12,19 @@ import onnx_ir as ir
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.addition import code_term
-from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.operand import Operand
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
 from onnxq.quant.fixed_point import Term, fixed_point
 
-__all__ = ["centered", "lower_division", "lower_product"]
+__all__ = ["centered", "lower_product", "scaled"]
 
 
 def lower_product(region: Region, rw: Rewriter) -> ir.Value:
     """Mul with broadcasting, of two activations or of one and a constant."""
     for index in (0, 1):
         if (number := region.constant(1 - index)) is not None:
-            return _scaled(region, rw, region.activation(index), number)
+            return scaled(region, rw, region.activation(index), number)
     a, b = region.activation(0), region.activation(1)
     ends = [left * right for left in (a.low, a.high) for right in (b.low, b.high)]
     real = np.asarray(a.scale * b.scale / region.scale)
@@ -32,20 +33,6 @@ def lower_product(region: Region, rw: Rewriter) -> ir.Value:
     factors = [centered(rw, a), centered(rw, b)]
     product = rw.op("Mul", factors, like=region.result, dtype=ir.DataType.INT32)
     return requantize(rw, [product], fixed, region)
-
-
-def lower_division(region: Region, rw: Rewriter) -> ir.Value:
-    """Div by a constant.
-
-    Raises:
-        Refused: the divisor is computed, or zero somewhere.
-    """
-    divisor = region.constant(1)
-    if divisor is None:
-        raise Refused("its divisor is computed at run time; there is no integer rule for that")
-    if not divisor.all():
-        raise Refused("its divisor is zero somewhere")
-    return _scaled(region, rw, region.activation(0), 1.0 / divisor)
 
 
 def centered(rw: Rewriter, operand: Operand) -> ir.Value:
@@ -57,7 +44,8 @@ def centered(rw: Rewriter, operand: Operand) -> ir.Value:
     return rw.op("Sub", [wide, zero], like=operand.codes, dtype=ir.DataType.INT32)
 
 
-def _scaled(region: Region, rw: Rewriter, operand: Operand, factor: FloatArray) -> ir.Value:
+def scaled(region: Region, rw: Rewriter, operand: Operand, factor: FloatArray) -> ir.Value:
+    """``factor`` times the operand: a number, or a constant that broadcasts to the result."""
     term = code_term(operand, operand.scale * factor / region.scale)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, narrow=True, where=region.where)
     return requantize(rw, [operand.codes], fixed, region)

@@ -15,6 +15,7 @@ from onnxq.graph.match import constant, get_input, is_op, producer
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import describe
 from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused, real_constant
+from onnxq.passes.lowering.integer.profile import DEFAULT, Profile
 from onnxq.quant.qparams import QParams
 
 __all__ = ["Region", "read_region"]
@@ -37,6 +38,7 @@ class Region:
     low: int
     high: int
     bias: FloatArray | None = None
+    profile: Profile = DEFAULT
 
     @property
     def result(self) -> ir.Value:
@@ -89,7 +91,7 @@ class Region:
         return real_constant(get_input(self.node, index), self.operands)
 
 
-def read_region(quantize: ir.Node, output: QParams, operands: Operands) -> Region:
+def read_region(quantize: ir.Node, output: QParams, operands: Operands, profile: Profile = DEFAULT) -> Region:
     """The operator whose result a QuantizeLinear rounds, with bias and clamp.
 
     Raises:
@@ -97,7 +99,7 @@ def read_region(quantize: ir.Node, output: QParams, operands: Operands) -> Regio
     """
     node, low, high = _clamped(quantize, output)
     node, bias = _biased(node, operands)
-    return Region(node, quantize, operands, output, low, high, bias)
+    return Region(node, quantize, operands, output, low, high, bias, profile)
 
 
 def _clamped(quantize: ir.Node, output: QParams) -> tuple[ir.Node, int, int]:

@@ -5,7 +5,11 @@
 Casting a negative number to unsigned, Mul and Add wrap modulo 2^64, so signs need no node. The window W
 makes the shifted number positive; it is a multiple of 256, so the last Cast, which keeps the low byte,
 drops it. Unsigned words because ONNX shifts only these, and because int64 Clip is wrong in ONNX Runtime 1.21
-to 1.31 on x86. With several terms each has its Cast and Mul, and Add sums them.
+to 1.31 on x86. With several terms each has its Cast and Mul, and Add sums them. The portable dialect sums in
+signed words, since ONNX Runtime multiplies unsigned ones from 1.21 on only, and casts before it shifts.
+
+That rounds half up. Other roundings take two to five nodes more, and only where ties can occur; TFLite's and
+the int32 dialect have forms of their own.
 """
 
 from collections.abc import Sequence
@@ -13,45 +17,46 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.quant.fixed_point import FixedPoint
+from onnxq.passes.lowering.integer.requantize_int32 import requantize_int32
+from onnxq.passes.lowering.integer.requantize_tflite import requantize_tflite
+from onnxq.passes.lowering.integer.words import Words, cast
+from onnxq.quant.fixed_point import FixedPoint, Rounding
 
 __all__ = ["cast", "requantize"]
 
 
-def cast(rw: Rewriter, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-    """The value in another integer type, two's complement; itself if it has that type."""
-    if value.dtype == dtype:
-        return value
-    return rw.op("Cast", [value], {"to": int(dtype)}, like=value, dtype=dtype)
-
-
 def requantize(rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint, region: Region) -> ir.Value:
     """Prepare the nodes that compute ``fixed`` from one integer tensor a term; codes of ``region.result``."""
-    result = region.result
-    word = ir.DataType[f"UINT{fixed.word}"]
-    name = result.name or "codes"
-    total: ir.Value | None = None
-    for value, multiplier in zip(values, fixed.multipliers, strict=True):
-        wide = cast(rw, value, word)
-        shape = result.shape if multiplier.ndim else value.shape
-        factor = rw.const(multiplier.astype(word.numpy()), f"{name}_multiplier")
-        product = rw.op("Mul", [wide, factor], dtype=word, shape=_copy(shape))
-        total = product if total is None else rw.op("Add", [total, product], like=result, dtype=word)
-    addend = fixed.addend + np.int64(fixed.window << fixed.shift)
-    total = rw.op(
-        "Add", [total, rw.const(addend.astype(word.numpy()), f"{name}_addend")], like=result, dtype=word
-    )
-    shift = rw.const(np.asarray(fixed.shift, word.numpy()), f"{name}_shift")
-    total = rw.op("BitShift", [total, shift], {"direction": "RIGHT"}, like=result, dtype=word)
-    low, high = (
-        rw.const(np.asarray(fixed.window + code, word.numpy()), f"{name}_{end}")
-        for code, end in ((fixed.low, "low"), (fixed.high, "high"))
-    )
-    total = rw.op("Clip", [total, low, high], like=result, dtype=word)
-    return cast(rw, total, region.output.format.ir_dtype)
+    if region.profile.dialect == Dialect.INT32:
+        return requantize_int32(rw, values, fixed, region)
+    if region.profile.rounding == Rounding.TFLITE:
+        return requantize_tflite(rw, values, fixed, region)
+    work = Words(rw, region.result, *region.profile.words(fixed.word))
+    total = work.sum([work.product(v, m) for v, m in zip(values, fixed.multipliers, strict=True)])
+    rest: IntArray = np.asarray(fixed.window << fixed.shift, np.int64)
+    if fixed.ties and region.profile.rounding != Rounding.HALF_UP:
+        total = _unbiased(work, total, fixed, region.profile.rounding)
+        rest = rest + np.int64(fixed.zero_point << fixed.shift)
+    else:
+        rest = rest + fixed.addend
+    shifted = work.shift(work.op("Add", total, rest), fixed.shift)
+    clamped = work.clip(shifted, fixed.window + fixed.low, fixed.window + fixed.high)
+    return cast(rw, clamped, region.output.format.ir_dtype)
 
 
-def _copy(shape: ir.Shape | None) -> ir.Shape | None:
-    return None if shape is None else shape.copy()
+def _unbiased(work: Words, total: ir.Value, fixed: FixedPoint, rounding: Rounding) -> ir.Value:
+    """The sum plus what makes the shift round ties to even, or away from zero.
+
+    even: v + 2^(S−1) − 1 + p,  p = (v << (word−1−S)) >> (word−1), the last bit of v >> S
+    away: v + 2^(S−1) − n,      n = v >> (word−1), the sign
+    """
+    v = work.op("Add", total, fixed.offset)
+    if rounding == Rounding.HALF_AWAY:
+        negative = work.shift(v, fixed.word - 1)
+        return work.op("Add", work.op("Sub", v, negative), np.int64(fixed.half))
+    parity = work.shift(work.shift(v, fixed.word - 1 - fixed.shift, "LEFT"), fixed.word - 1)
+    return work.op("Add", work.op("Add", v, parity), np.int64(fixed.half - 1))

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import is_op
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.mask import masked_input
+from onnxq.passes.lowering.integer.mask import is_masked, masked_input
 from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
@@ -51,7 +50,7 @@ def lower_softmax(region: Region, rw: Rewriter) -> ir.Value:
     greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
     distance = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
     table = np.rint(np.exp(-np.arange(256) * x.scale) * 2.0**plan.precision)
-    if is_op(wide.producer(), "Add"):
+    if is_masked(wide):
         distance, table = narrow.clip(distance, 0, 256), np.append(table, 0)
     image = rw.op("Gather", [work.array(table.astype(np.int64)), distance], like=wide, dtype=plan.dtype)
     quotient = cast(rw, _divide(work, image, reduce_axes(rw, "ReduceSum", image, [axis]), plan), INT32)

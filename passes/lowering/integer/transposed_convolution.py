@@ -23,14 +23,12 @@ __all__ = ["lower_conv_transpose"]
 
 
 def lower_conv_transpose(region: Region, rw: Rewriter) -> ir.Value:
-    """ConvTranspose of any rank, groups, dilations and padding; not with a given output_shape."""
+    """ConvTranspose of any rank, groups, dilations and padding; an output_shape needs a static input."""
     attributes = region.node.attributes
     x, group = region.activation(0), attributes.get_int("group", 1)
     weight = read_weight(region.operand(1), 1)
     kernel = weight.codes.shape[2:]
     axes = len(kernel)
-    if "output_shape" in attributes:
-        raise Refused("it has an output_shape; give pads")
     strides, dilations = (list(attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
     extra = list(attributes.get_ints("output_padding", [0] * axes))
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
@@ -53,11 +51,21 @@ def _pads(
 ) -> tuple[list[int], list[int]]:
     """What is cut off the full result, at each end of each axis."""
     auto = region.node.attributes.get_string("auto_pad", "NOTSET")
+    wanted = region.node.attributes.get_ints("output_shape", ())
     axes = len(reach)
     given = list(region.node.attributes.get_ints("pads", [0] * 2 * axes))
-    if not auto.startswith("SAME"):
+    if not wanted and not auto.startswith("SAME"):
         return given[:axes], given[axes:]
-    total = [max(r + 1 + e - s, 0) for r, e, s in zip(reach, extra, strides, strict=True)]
+    if wanted:
+        sizes = static_shape(region.node.inputs[0])
+        if sizes is None:
+            raise Refused("it has an output_shape and its input no static shape; fix the shapes")
+        lengths = zip(sizes[2:], reach, strides, extra, list(wanted)[-axes:], strict=True)
+        total = [(n - 1) * s + r + 1 + e - length for n, r, s, e, length in lengths]
+        if min(total) < 0:
+            raise Refused("its output_shape is larger than what it computes; give output_padding")
+    else:
+        total = [max(r + 1 + e - s, 0) for r, e, s in zip(reach, extra, strides, strict=True)]
     small, large = [t // 2 for t in total], [t - t // 2 for t in total]
     return (small, large) if auto == "SAME_UPPER" else (large, small)
 

@@ -13,20 +13,26 @@ from onnxq.errors import OnnxqError, PassError
 from onnxq.graph.match import get_input, is_op, producer
 from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import scopes
+from onnxq.passes.lowering.integer.comparison import COMPARISONS, lower_comparison
 from onnxq.passes.lowering.integer.interface import substitute
 from onnxq.passes.lowering.integer.lookup import gather, read_function, tabulate
 from onnxq.passes.lowering.integer.moves import SHAPE_READERS
 from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.operators import OPERATORS
+from onnxq.passes.lowering.integer.profile import Dialect, Profile
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.region import read_region
+from onnxq.passes.lowering.integer.requantize import cast
 from onnxq.passes.lowering.integer.selection import rescaled
+from onnxq.passes.lowering.integer.wide import require_32_bits
 from onnxq.quant.qdq import qparams_of
 
 __all__ = ["lower_regions", "sweep"]
 
+INT32 = ir.DataType.INT32
 
-def lower_regions(rw: Rewriter, operands: QdqOperands) -> dict[ir.Node, str]:
+
+def lower_regions(rw: Rewriter, operands: QdqOperands, profile: Profile) -> dict[ir.Node, str]:
     """Lower every QuantizeLinear of every graph; the nodes that stay, with the reason.
 
     Raises:
@@ -43,8 +49,12 @@ def lower_regions(rw: Rewriter, operands: QdqOperands) -> dict[ir.Node, str]:
                 idle.append(node)
             if is_op(node, *SHAPE_READERS):
                 _read_codes(node, rw, operands)
+            if is_op(node, "Cast", *COMPARISONS):
+                idle += _compare_codes(node, rw, operands)
+            if is_op(node, "TopK"):
+                idle += _rank_codes(node, rw, operands)
             if is_op(node, "QuantizeLinear"):
-                idle += _lower(node, rw, operands, reasons)
+                idle += _lower(node, rw, operands, profile, reasons)
     sweep(rw, idle)
     return operands.reasons | reasons
 
@@ -71,13 +81,47 @@ def _read_codes(node: ir.Node, rw: Rewriter, operands: QdqOperands) -> None:
     operands.settle(edited=usable)
 
 
+def _compare_codes(node: ir.Node, rw: Rewriter, operands: QdqOperands) -> list[ir.Node]:
+    """Let codes answer a comparison; the makers of the floats that it read."""
+    answer = lower_comparison(node, operands, rw)
+    makers = [maker for value in node.inputs if (maker := producer(value)) is not None]
+    if answer is not None:
+        substitute(rw, node, answer)
+    operands.settle(edited=answer is not None)
+    return makers if answer is not None else []
+
+
+def _rank_codes(node: ir.Node, rw: Rewriter, operands: QdqOperands) -> list[ir.Node]:
+    """Let TopK rank codes, as int32 since ONNX Runtime before 1.24 ranks no 8-bit integers.
+
+    Its values are dequantized again, for whoever reads them to lower; these nodes are returned.
+    """
+    source = node.inputs[0]
+    operand = None if source is None else operands.get(source)
+    if operand is None or not operand.per_tensor:
+        operands.settle(edited=False)
+        return []
+    ranked = rw.op("TopK", [cast(rw, operand.codes, INT32), node.inputs[1]], node.attributes, outputs=2)
+    values, indices = ranked.producer().outputs  # type: ignore[union-attr]
+    values.type, values.shape = ir.TensorType(INT32), node.outputs[0].shape
+    codes = cast(rw, values, operand.qparams.format.ir_dtype)
+    qparams, name = operand.qparams, node.outputs[0].name or "top"
+    scale = rw.const(qparams.scale, f"{name}_scale")
+    zero_point = rw.const(qparams.zero_point, f"{name}_zero_point")
+    real = rw.op("DequantizeLinear", [codes, scale, zero_point], like=node.outputs[0])
+    rw.replace(node, real, indices)
+    operands.settle(edited=True)
+    maker = real.producer()
+    return [] if maker is None else [maker]
+
+
 def _lower(
-    quantize: ir.Node, rw: Rewriter, operands: QdqOperands, reasons: dict[ir.Node, str]
+    quantize: ir.Node, rw: Rewriter, operands: QdqOperands, profile: Profile, reasons: dict[ir.Node, str]
 ) -> list[ir.Node]:
     """Replace one QuantizeLinear; the float node that it leaves idle."""
     maker = producer(quantize)
     try:
-        codes = _codes(quantize, rw, operands, reasons)
+        codes = _codes(quantize, rw, operands, profile, reasons)
     except OnnxqError:
         raise
     except Exception as error:
@@ -91,7 +135,7 @@ def _lower(
 
 
 def _codes(
-    quantize: ir.Node, rw: Rewriter, operands: QdqOperands, reasons: dict[ir.Node, str]
+    quantize: ir.Node, rw: Rewriter, operands: QdqOperands, profile: Profile, reasons: dict[ir.Node, str]
 ) -> ir.Value | None:
     """The prepared codes that a QuantizeLinear makes, or None and a reason."""
     node, value = producer(quantize) or quantize, quantize.inputs[0]
@@ -105,11 +149,14 @@ def _codes(
             return rescaled(rw, operand, output)
         if (function := read_function(value, operands)) is not None:
             return gather(rw, function.operand, tabulate(function, output, rw.model.opset_imports))
-        region = read_region(quantize, output, operands)
+        region = read_region(quantize, output, operands, profile)
         node = region.node
         if (lower := OPERATORS.get(node.op_type)) is None or node.domain not in ("", "ai.onnx"):
             raise Refused(operands.reasons.get(node, "there is no integer rule for this operator"))
-        return lower(region, rw)
+        codes = lower(region, rw)
+        if profile.dialect == Dialect.INT32:
+            require_32_bits(codes)
+        return codes
     except Refused as refusal:
         reasons[node] = str(refusal)
         return None

@@ -20,6 +20,8 @@ Rewrite = Callable[..., Outcome]
         ("Mul (c, a)", "float[1,1] c = {1.0}"),
         ("Div (a, c)", "float c = {1.0}"),
         ("Pow (a, c)", "int64 c = {1}"),
+        ("Max (c, a)", "float c = {-inf}"),
+        ("Min (a, c)", "float[1] c = {inf}"),
     ],
 )
 def test_neutral_elements_go(rewrite: Rewrite, op: str, constant: str) -> None:
@@ -36,6 +38,8 @@ def test_neutral_elements_go(rewrite: Rewrite, op: str, constant: str) -> None:
         ("Div (c, a)", "float c = {1.0}", "N,3"),
         ("Pow (c, a)", "float c = {1.0}", "N,3"),
         ("Mul (a, c)", "float[3] c = {1.0, 1.0, 1.5}", "N,3"),
+        ("Max (a, c, a)", "float c = {-inf}", "N,3"),
+        ("Min (a, c)", "float c = {-inf}", "N,3"),
         ("Add (a, c)", "float[1,1,1] c = {0.0}", "1,N,3"),
         ("Add (a, c)", "float[2,3] c = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0}", "2,3"),
     ],

@@ -15,7 +15,7 @@ from onnxq.pipeline.spec import parse
 Rewrite = Callable[..., Outcome]
 
 WEIGHTS = """<float[5] scale, float[5] beta, float[4,5] scale2, float[4,5] beta2, float[4,1] column,
-    float eps = {1e-5}, float two = {2.0}, float half = {0.5}, float minus_half = {-0.5},
+    float zero = {0.0}, float eps = {1e-5}, float two = {2.0}, float half = {0.5}, float minus_half = {-0.5},
     int64[1] last = {-1}, int64[1] third = {2}, int64[2] last2 = {-2, -1}, int64[1] middle = {1},
     float[5] ones = {1, 1, 1, 1, 1}>"""
 AFFINE = "g = Mul (n, scale) y = Add (g, beta)"
@@ -48,6 +48,17 @@ SPELLINGS = {
     + "s = Sqrt (e) n = Div (d, s) "
     + AFFINE,
 }
+MOMENTS = (
+    "m = ReduceMean (x, last) p = Mul (x, x) q = ReduceMean (p, last) n = Mul (m, m) w = Sub (q, n) "
+    "v = Max (zero, w) e = Add (v, eps) s = Sqrt (e) r = Reciprocal (s) f = Mul (r, scale) d = Sub (x, m) "
+    "g = Mul (d, f) y = Add (g, beta)"
+)
+SPELLINGS |= {
+    "jax": MOMENTS,
+    "moments without a floor": MOMENTS.replace("v = Max (zero, w) e = Add (v, eps)", "e = Add (eps, w)"),
+    "moments and Relu": MOMENTS.replace("Max (zero, w)", "Relu (w)"),
+    "moments and Clip": MOMENTS.replace("Max (zero, w)", "Clip (w, zero)"),
+}
 FUSED = "y = LayerNormalization <axis = -1, epsilon = 1e-5> (x, scale, beta)"
 
 
@@ -70,6 +81,18 @@ def test_two_axes(rewrite: Rewrite) -> None:
     body = SPELLINGS["pow"].replace("last", "last2").replace("scale", "scale2").replace("beta", "beta2")
     after = "y = LayerNormalization <axis = -2, epsilon = 1e-5> (x, scale2, beta2)"
     rewrite("fuse-layer-norm", before=graph(body), after=graph(after))
+
+
+@pytest.mark.parametrize("form", ["pow", "jax"])
+def test_another_axis_is_transposed_there_and_back(rewrite: Rewrite, form: str) -> None:
+    body = SPELLINGS[form].replace("last", "middle").replace("scale", "high").replace("beta", "low")
+    own = ", float[4,1] high = {1, 2, 3, 4}, float[4,1] low = {4, 3, 2, 1}>"
+    after = """t = Transpose <perm = [0,2,1]> (x)
+        n = LayerNormalization <axis = -1, epsilon = 1e-5> (t, gain, bias)
+        y = Transpose <perm = [0,2,1]> (n)"""
+    flat = ", float[4] gain = {1, 2, 3, 4}, float[4] bias = {4, 3, 2, 1}>"
+    before = graph(body, WEIGHTS.replace(">", own))
+    rewrite("fuse-layer-norm", before=before, after=graph(after, WEIGHTS.replace(">", flat)), types=True)
 
 
 def test_without_weights_the_gain_is_one(rewrite: Rewrite) -> None:

@@ -25,7 +25,7 @@ Lower: TypeAlias = Callable[..., onnx.ModelProto]
 
 @pytest.fixture
 def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
-    """``lower(text, seed=, opset=, scheme=, lowering=)``: fake-quantize, lower and check a graph; the integer model.
+    """``lower(text, seed=, opset=, scheme=, lowering=)``: fake-quantize, lower, check; the integer model.
 
     Every value gets a Q/DQ pair of its own, save those whose names begin with ``_``; moves share their
     input's parameters. Checked: onnx.checker in full; nothing float is left; a second run changes nothing;
@@ -43,9 +43,10 @@ def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
         rng = np.random.default_rng(seed)
         proto = ir.to_proto(onnx_text(text, opset))
         scheme = scheme or Scheme()
-        near_tie = Fraction(0) if scheme.power_of_two else NEAR_TIE
+        lowering = lowering or LowerInteger()
+        near_tie = NEAR_TIE[lowering.dialect] if not scheme.power_of_two else Fraction(0)
         qdq = FakeQuantizer(proto, rng, scheme).model
-        return check_lowering(qdq, rng, lowering or LowerInteger(), near_tie)
+        return check_lowering(qdq, rng, lowering, near_tie)
 
     return run
 

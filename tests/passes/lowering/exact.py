@@ -13,8 +13,9 @@ from onnxq.graph.numeric import Array
 
 Arrays: TypeAlias = dict[str, Array]
 
-NEAR_TIE = Fraction(1, 512)
-"""Multipliers are rounded: results this close to a half may go either way. 32-bit sums err by up to 2^-10."""
+NEAR_TIE = {"fast": Fraction(1, 512), "portable": Fraction(1, 512), "int32": Fraction(1, 64)}
+"""Multipliers are rounded: results this close to a half may go either way. Narrow sums err by up to 2^-10,
+the long ones of the int32 dialect by 2^-7."""
 
 ROUNDINGS: dict[str, Callable[[Fraction], int]] = {
     "half-even": round,

@@ -30,7 +30,8 @@ LINEAR = {"Conv", "Gemm", "ConvTranspose"}
 class Scheme:
     """Types of activations and weights; ``scale`` for all activations instead of a measured one.
 
-    With ``power_of_two`` scales nothing in an integer model is approximate. ``room`` leaves codes below zero where no value is negative, so that a Relu or Clip has something to cut.
+    ``room`` leaves codes below zero where no value is negative, so that a Relu or Clip has something to cut.
+    With ``power_of_two`` scales nothing in an integer model is approximate.
     """
 
     dtype: str = "uint8"

@@ -6,6 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxq.passes.lowering.integer.profile import Dialect
+from onnxq.passes.lowering.lower_integer import LowerInteger
+
 from .fake_quantizer import Scheme
 
 Lower = Callable[..., onnx.ModelProto]
@@ -137,10 +140,22 @@ CASES = {
 }
 
 
+NEED_64_BITS = ("layer norm", "instance norm", "means of any length")
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("case", CASES)
 def test_operators_give_the_exact_codes(lower: Lower, case: str, dtype: str) -> None:
     lower(CASES[case], seed=len(case), scheme=Scheme(dtype=dtype))
+
+
+@pytest.mark.parametrize("dialect", [Dialect.PORTABLE, Dialect.INT32])
+@pytest.mark.parametrize("case", CASES)
+def test_dialects_compute_the_same(lower: Lower, case: str, dialect: Dialect) -> None:
+    if dialect == Dialect.INT32 and case in NEED_64_BITS:
+        pytest.skip("it needs int64")
+    dtype = "int8" if len(case) % 2 else "uint8"
+    lower(CASES[case], seed=len(case), scheme=Scheme(dtype=dtype), lowering=LowerInteger(dialect=dialect))
 
 
 @pytest.mark.parametrize("weight", ["int8", "uint8"])

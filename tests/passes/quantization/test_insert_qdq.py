@@ -88,7 +88,7 @@ def test_a_scale_group_takes_the_union_of_its_ranges(onnx_text: Text) -> None:
         y = Conv (c, W)
     }""")
     samples = [{"x": np.full((1, 2, 4, 4), -1, np.float32), "z": np.full((1, 2, 4, 4), 3, np.float32)}]
-    InsertQdq().run(_inferred(model), _context(model, samples))
+    InsertQdq(method="minmax").run(_inferred(model), _context(model, samples))
     pairs = _pairs(model)
     assert pairs["x"].same_as(pairs["z"])
     assert pairs["x"].same_as(pairs["c"])

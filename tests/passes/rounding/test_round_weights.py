@@ -1,0 +1,166 @@
+"""round-weights: on models, through the pipeline, with everything it promises measured from outside."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxq.api import load_samples
+from onnxq.errors import DataError, UsageError
+from onnxq.graph.match import constant
+from onnxq.graph.numeric import Array, FloatArray
+from onnxq.passes.rounding.round_weights import RoundWeights
+from onnxq.pipeline.base import Outcome
+from onnxq.pipeline.context import Context
+from onnxq.pipeline.runner import run_pipeline
+from onnxq.pipeline.spec import parse
+from onnxq.quant.qdq import qparams_of
+from onnxq.runtime import Session
+from onnxq.targets.target import load_target
+
+Rewrite = Callable[..., Outcome]
+Text = Callable[..., ir.Model]
+
+NET = """g (float[1,4,9,9] x) => (float[1,5] y)
+    <float[8,4,3,3] W1, float[8] b1, float[8,1,3,3] W2, float[8,8,1,1] W3, float[8] b3, float[8,5] W4> {
+    c1 = Conv <pads = [1,1,1,1]> (x, W1, b1)
+    r1 = Relu (c1)
+    c2 = Conv <group = 8, pads = [1,1,1,1]> (r1, W2)
+    r2 = Relu (c2)
+    c3 = Conv (r2, W3, b3)
+    s = Add (c3, r1)
+    p = GlobalAveragePool (s)
+    f = Flatten (p)
+    y = MatMul (f, W4)
+}"""
+LEARNED = ("gptq", "adaround", "adaquant", "reconstruct")
+
+
+def _data(count: int = 12) -> list[dict[str, Array]]:
+    """Channels that go together, as those of real activations do."""
+    rng = np.random.default_rng(0)
+    mix = rng.standard_normal((4, 2))
+    draw = (np.einsum("cm,mhw->chw", mix, rng.standard_normal((2, 9, 9))) for _ in range(count))
+    return [{"x": (part + 0.5)[None].astype(np.float32)} for part in draw]
+
+
+def _context(model: ir.Model, samples: Sequence[dict[str, Array]]) -> Context:
+    return Context(load_target("generic-int8"), load_samples(model, samples))
+
+
+def _quantized(text: Text, *steps: str, net: str = NET) -> tuple[ir.Model, ir.Model, Context]:
+    """The float model and the one with fake-quant after some passes."""
+    model = text(net)
+    context = _context(model, _data())
+    pipeline = ", ".join(("infer-shapes", "insert-qdq{weight=int4}", *steps))
+    return model, run_pipeline(model.clone(), parse(pipeline), context).model, context
+
+
+def _distance(model: ir.Model, other: ir.Model) -> float:
+    one, two = (Session(m, optimize=False) for m in (model, other))
+    return sum(float(np.sum((one.run(f)["y"] - two.run(f)["y"]) ** 2)) for f in _data(24)[12:])
+
+
+def _weights(model: ir.Model) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """The constants in front of QuantizeLinear, and what comes out of the pair, by the name of the codes."""
+    found = {}
+    for node in model.graph:
+        if node.op_type == "QuantizeLinear" and (real := constant(node.inputs[0])) is not None:
+            qparams = qparams_of(node)
+            assert qparams is not None
+            found[node.outputs[0].name or ""] = real, qparams.dequantize(qparams.quantize(real))
+    return found
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_the_model_comes_closer_to_the_float_one_and_weights_lie_on_their_grid(
+    method: str, onnx_text: Text
+) -> None:
+    model, nearest, _ = _quantized(onnx_text)
+    _, made, _ = _quantized(onnx_text, f"round-weights{{method={method}}}")
+    assert _distance(model, made) < 0.5 * _distance(model, nearest)
+    weights = _weights(made)
+    assert len(weights) == 4
+    for real, rounded in weights.values():
+        np.testing.assert_array_equal(real, rounded)
+        assert np.abs(real / np.abs(real)[real != 0].min()).max() <= 7 * 7, "codes of 4 bits"
+
+
+def test_a_second_run_changes_nothing_and_says_why(onnx_text: Text) -> None:
+    for method in ("nearest", "gptq"):
+        _, made, context = _quantized(onnx_text, f"round-weights{{method={method}}}")
+        before = ir.to_proto(made).SerializeToString(deterministic=True)
+        again = RoundWeights(method="gptq").run(made, context)
+        assert again.edits == 0
+        assert "round-weights has changed the weights" in again.skips[0].reason
+        assert ir.to_proto(again.model).SerializeToString(deterministic=True) == before
+
+
+def test_nearest_needs_no_samples_and_changes_no_code(onnx_text: Text) -> None:
+    _, plain, _ = _quantized(onnx_text)
+    codes = _weights(plain)
+    done = RoundWeights(method="nearest").run(plain, Context())
+    assert done.edits == 4
+    for name, (real, rounded) in _weights(done.model).items():
+        np.testing.assert_array_equal(real, codes[name][1])
+        np.testing.assert_array_equal(rounded, codes[name][1])
+
+
+def test_the_same_seed_gives_the_same_bytes(onnx_text: Text) -> None:
+    runs = [_quantized(onnx_text, "round-weights{rows=200}")[1] for _ in range(2)]
+    assert len({ir.to_proto(m).SerializeToString(deterministic=True) for m in runs}) == 1
+
+
+def test_structure_stays_and_only_constants_change(rewrite: Rewrite, onnx_text: Text) -> None:
+    text = """g (float[8,4] x) => (float[8,3] y)
+        <float[4,3] W, float[3] b, float sx = {0.05}, int8 zx = {0}, float[3] sw = {0.5, 0.4, 0.6}, int8[3] zw = {0, 0, 0}> {
+        xq = QuantizeLinear (x, sx, zx)
+        xd = DequantizeLinear (xq, sx, zx)
+        wq = QuantizeLinear <axis = 1> (W, sw, zw)
+        wd = DequantizeLinear <axis = 1> (wq, sw, zw)
+        y = Gemm (xd, wd, b)
+    }"""
+    samples = [{"x": np.random.default_rng(i).normal(0.3, 1, (8, 4)).astype(np.float32)} for i in range(8)]
+    rewrite("round-weights", before=text, after=text, rtol=None, context=_context(onnx_text(text), samples))
+
+
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        ("a = MatMul (d, wd) y = Add (a, a)", ""),
+        ("a = MatMul (d, wd) c = MatMul (d, wd) y = Add (a, c)", "shared by several nodes"),
+        ("y = Gemm <alpha = 2.0> (d, wd)", "alpha and beta"),
+        ("t = Transpose (d) y = Gemm <transA = 1> (t, wd)", "no matrix on the right"),
+    ],
+)
+def test_layers_that_cannot_be_sampled_are_left_to_nearest(net: str, reason: str, onnx_text: Text) -> None:
+    parts = net.replace(") ", ")\n").splitlines()
+    body = "\n".join(sorted(parts, key=lambda line: line.startswith("y")))
+    model = onnx_text(f"""g (float[4,4] x) => (float[4,3] y)
+        <float[4,3] W, float s = {{0.05}}, int8 z = {{0}}, float sw = {{0.3}}> {{
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        wq = QuantizeLinear (W, sw, z)
+        wd = DequantizeLinear (wq, sw, z)
+        {body}
+    }}""")
+    samples = [{"x": np.random.default_rng(i).standard_normal((4, 4)).astype(np.float32)} for i in range(5)]
+    done = RoundWeights().run(model, _context(model, samples))
+    assert (done.edits == 0) == bool(reason)
+    assert not reason or reason in done.skips[0].reason
+
+
+def test_bad_options_and_missing_samples_are_named(onnx_text: Text) -> None:
+    _, model, context = _quantized(onnx_text)
+    with pytest.raises(UsageError, match=r"bits is 2 … 8, not 9"):
+        RoundWeights(bits=9).run(model, context)
+    with pytest.raises(DataError, match=r"round-weights learns from calibration samples.*--data"):
+        RoundWeights().run(model, Context())
+
+
+def test_fewer_bits_than_the_grid_has_can_be_asked_for(onnx_text: Text) -> None:
+    _, made, _ = _quantized(onnx_text, "round-weights{method=nearest bits=2}")
+    for real, _ in _weights(made).values():
+        assert len(np.unique(np.sign(real) * (real != 0))) <= 3
+        assert all(len(np.unique(np.abs(channel))) <= 2 for channel in real.reshape(len(real), -1)[:1])
