@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from onnxq._version import __version__
 
 if TYPE_CHECKING:
-    from onnxq.api import Result, calibrate, compare, load_samples, plan, quantize, run
+    from onnxq.api import Result, calibrate, compare, load_samples, plan, quantize, run, sensitivity
     from onnxq.errors import OnnxqError
     from onnxq.model_io import load, save
 
@@ -30,6 +30,7 @@ __all__ = [
     "quantize",
     "run",
     "save",
+    "sensitivity",
 ]
 
 _HOMES = {
@@ -43,6 +44,7 @@ _HOMES = {
     "quantize": "onnxq.api",
     "run": "onnxq.api",
     "save": "onnxq.model_io",
+    "sensitivity": "onnxq.api",
 }
 
 

@@ -6,10 +6,10 @@ result.save("model.int8.onnx")
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import onnx_ir as ir
 
@@ -24,11 +24,13 @@ from onnxq.calibration.store import StatisticsFile
 from onnxq.data.check import check_samples
 from onnxq.data.preprocessing import Preprocessing
 from onnxq.data.samples import Samples, input_specs
+from onnxq.data.sequences import carry_state
 from onnxq.data.source import Source, open_samples
 from onnxq.errors import UsageError
 from onnxq.evaluate.compare import Comparison
 from onnxq.evaluate.compare import compare as compare_models
 from onnxq.graph.numeric import Array
+from onnxq.graph.scopes import named_values
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
@@ -41,6 +43,9 @@ from onnxq.quant.recipe import Recipe
 from onnxq.targets.target import Target, load_target
 from onnxq.tensors import tensor_slots
 
+if TYPE_CHECKING:
+    from onnxq.evaluate.sensitivity import Sensitivity
+
 __all__ = [
     "Form",
     "ModelSource",
@@ -52,6 +57,7 @@ __all__ = [
     "plan",
     "quantize",
     "run",
+    "sensitivity",
     "with_recipe",
 ]
 
@@ -96,6 +102,7 @@ def quantize(
     options: str = "",
     recipe: Recipe | Path | str | None = None,
     statistics: StatisticsFile | Path | str | None = None,
+    state: Mapping[str, str] | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -115,6 +122,7 @@ def quantize(
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML file,
             its text, or a recipe.
         statistics: of :func:`calibrate` with the same target and options; ``data`` then serves the proof.
+        state: of a model that hands state from step to step, see :func:`load_samples`.
         proof: on how many samples the result is compared with the float model; 0 for none. Random samples
             prove nothing and are not compared.
 
@@ -125,7 +133,7 @@ def quantize(
     source, digest = _open(model)
     samples = None
     if data is not None:
-        samples = load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
+        samples = load_samples(source, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
     context = Context(wanted, samples, seed, progress, statistics)
@@ -198,6 +206,7 @@ def calibrate(
     path: Path | str | None = None,
     engine: str | None = None,
     observing: Options | None = None,
+    state: Mapping[str, str] | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -207,7 +216,7 @@ def calibrate(
 
     Give the result to ``quantize(statistics=…)``. ``path`` is written at checkpoints and at the end; a file
     that is there already is continued. ``engine`` spreads the samples: ``local:4``, ``ray``,
-    ``ray://host:10001``.
+    ``ray://host:10001``. ``state`` is as for :func:`load_samples`.
 
     Raises:
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
@@ -215,13 +224,40 @@ def calibrate(
     wanted = target if isinstance(target, Target) else load_target(target)
     prepared = run(model, preparation(wanted), target=wanted).model
     names = _planner(options).plan(prepared, Context(wanted)).measured
-    samples = load_samples(prepared, data, preprocessing=preprocessing, limit=limit, seed=seed)
+    samples = load_samples(prepared, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     wants: dict[str, Statistic] = {name: Histogram() for name in names}
     where = Path(path) if path is not None else None
     if engine is None:
         return measure(prepared, samples, wants, progress, path=where, options=observing)
     chosen = open_engine(engine)
     return calibrate_on(chosen, prepared, samples, wants, progress, path=where, options=observing)
+
+
+def sensitivity(
+    model: ModelSource,
+    data: Source,
+    *,
+    target: str | Target = "generic-int8",
+    options: str = "",
+    measured: int = 8,
+    preprocessing: Preprocessing | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> "Sensitivity":
+    """What each layer and value costs when it alone is quantized, ranked; errors on ``measured`` samples.
+
+    Raises:
+        OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
+    """
+    from onnxq.evaluate.bench import Inserter
+    from onnxq.evaluate.sensitivity import sensitivity as rank
+
+    wanted = target if isinstance(target, Target) else load_target(target)
+    prepared = run(model, preparation(wanted), target=wanted).model
+    samples = load_samples(prepared, data, preprocessing=preprocessing, limit=limit, seed=seed)
+    inserter = next(p for p in parse(quantizing(wanted, options=options)).passes() if isinstance(p, Inserter))
+    return rank(prepared, Context(wanted, samples, seed, progress), inserter, measured)
 
 
 def _planner(options: str) -> "Planner":
@@ -238,6 +274,7 @@ def compare(
     labels: Array | Path | str | None = None,
     label_offset: int = 0,
     optimize: bool = True,
+    state: Mapping[str, str] | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -251,7 +288,7 @@ def compare(
         OnnxqError: a model cannot run, or samples or labels do not fit.
     """
     first = reference if isinstance(reference, ir.Model) else model_io.load(Path(reference))
-    samples = load_samples(first, data, preprocessing=preprocessing, limit=limit, seed=seed)
+    samples = load_samples(first, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     return compare_models(
         reference,
         test,
@@ -268,17 +305,24 @@ def load_samples(
     model: ir.Model,
     data: Source,
     *,
+    state: Mapping[str, str] | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> Samples:
     """Open calibration or evaluation data for a model and check all of it.
 
+    With ``state``, a map from outputs to the inputs that take them at the next step, the samples are steps of
+    sequences, see :func:`onnxq.data.sequences.carry_state`.
+
     Raises:
         DataError: nothing is there, or a sample does not fit; names the sample.
     """
     specs = input_specs(model)
-    opened = open_samples(data, specs, preprocessing=preprocessing, limit=limit, seed=seed)
+    if state:
+        opened = carry_state(model, data, state, preprocessing=preprocessing, limit=limit, seed=seed)
+    else:
+        opened = open_samples(data, specs, preprocessing=preprocessing, limit=limit, seed=seed)
     return check_samples(opened, specs)
 
 
@@ -309,10 +353,17 @@ def _is_random(data: Source | None) -> bool:
 
 
 def _runnable(source: ir.Model, context: Context) -> ir.Model:
-    """The float model as ONNX Runtime can run it: it has no kernels for most operators before opset 7."""
-    if source.opset_imports.get("", _FIRST_WITH_KERNELS) >= _FIRST_WITH_KERNELS:
+    """The float model as ONNX Runtime can run it.
+
+    It has no kernels for most operators before opset 7, and few for float64 and bfloat16.
+    """
+    rare = (ir.DataType.DOUBLE, ir.DataType.BFLOAT16)
+    modern = source.opset_imports.get("", _FIRST_WITH_KERNELS) >= _FIRST_WITH_KERNELS
+    if modern and not any(value.dtype in rare for value in named_values(source).values()):
         return source
-    return run_pipeline(source.clone(), parse("raise-opset"), context).model
+    return run_pipeline(
+        source.clone(), parse("inline-functions, raise-opset, floats-to-float32"), context
+    ).model
 
 
 def _open(model: ModelSource) -> tuple[ir.Model, str]:

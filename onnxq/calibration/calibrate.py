@@ -130,17 +130,18 @@ def measure(
     jobs = [
         (missing, group)
         for missing, names in lacking.items()
-        for group in plan_sweeps(model, names, samples, options.memory)
+        for group in plan_sweeps(model, names, samples, options.memory, options.batch)
     ]
     total, done = sum(len(missing) for missing, _ in jobs), 0
     for missing, group in jobs:
         sweep = Sweep(model, {name: file.values[name].statistic for name in group}, options)
         before = file
         for index in sweep.run(_chosen(samples, missing)):
-            done += 1
-            progress("calibrating", done, total)
+            counted = missing & Intervals.whole(index + 1)
+            progress("calibrating", done + len(counted), total)
             if checkpoint is not None and checkpoint.due():
-                checkpoint.save(_advanced(before, sweep, missing & Intervals.whole(index + 1)))
+                checkpoint.save(_advanced(before, sweep, counted))
+        done += len(missing)
         file = _advanced(before, sweep, missing)
     return file
 

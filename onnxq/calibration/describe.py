@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from math import log1p
+from math import ceil, floor, log1p, log10
 
 import numpy as np
 
@@ -16,6 +16,10 @@ __all__ = ["Summary", "describe", "picture", "sketch"]
 
 Ranges = Mapping[str, tuple[float, float]]
 _BARS = " ▁▂▃▄▅▆▇█"
+LEFT, PLOT, RIGHT = 110, 720, 170
+"""Widths in a picture: names, bars, numbers."""
+TOP, TALL, ROW, BAR = 40, 260, 20, 4
+"""Where the bars begin, how high and wide they are; the height of a method's row."""
 
 
 @dataclass(frozen=True)
@@ -67,32 +71,59 @@ def sketch(histogram: Histogram, ranges: Ranges, width: int = 72, height: int = 
     return "\n".join(lines) + "\n"
 
 
-def picture(histogram: Histogram, ranges: Ranges, title: str, width: int = 900, height: int = 420) -> str:
-    """The same as a self-contained SVG document."""
-    plot = height - 60 - 18 * len(ranges)
-    body = [f'<text x="10" y="20" font-size="14">{escape(title)}</text>']
+def picture(histogram: Histogram, ranges: Ranges, title: str) -> str:
+    """The same as a self-contained SVG document; below the histogram each method's range and its ends."""
+    axis = LEFT + PLOT
+    height = TOP + TALL + 40 + ROW * len(ranges)
+    body = [
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        f'<text x="10" y="22" font-size="14">{escape(title)}</text>',
+        f'<text x="{axis}" y="22" text-anchor="end" fill="#777">{_counted(histogram)}</text>',
+    ]
     if histogram.count and histogram.width:
-        low, high, columns = _columns(histogram, ranges, width - 20)
-        tall = np.log1p(columns) / log1p(columns.max()) * (plot - 30)
-        top = 30 + (plot - 30) - tall
-        body += [
-            f'<rect x="{10 + i}" y="{y:.1f}" width="1" height="{h:.1f}" fill="#4477aa"/>'
-            for i, (y, h) in enumerate(zip(top, tall, strict=True))
-            if h > 0
-        ]
-        body.append(f'<text x="10" y="{plot + 16}">{low:.4g}</text>')
-        body.append(f'<text x="{width - 10}" y="{plot + 16}" text-anchor="end">{high:.4g}</text>')
-        for row, (name, ends) in enumerate(ranges.items()):
-            a, b = (10 + (end - low) / (high - low) * (width - 20) for end in ends)
-            y = plot + 34 + 18 * row
-            body.append(
-                f'<path d="M{a:.1f} {y - 6}v8M{a:.1f} {y - 2}H{b:.1f}M{b:.1f} {y - 6}v8" stroke="#cc3311"/>'
-            )
-            body.append(f'<text x="{min(b + 6, width - 120):.1f}" y="{y + 2}">{escape(name)}</text>')
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif"'
-    )
-    return f'{head} font-size="11" fill="#222">' + "".join(body) + "</svg>\n"
+        low, high, columns = _columns(histogram, ranges, PLOT // BAR)
+        scale = PLOT / (high - low)
+        body += [*_bars(columns), *_ticks(low, high, scale)]
+        for row, (name, (start, stop)) in enumerate(ranges.items()):
+            a, b = LEFT + (start - low) * scale, LEFT + (stop - low) * scale
+            y = TOP + TALL + 46 + ROW * row
+            body.append(f'<path d="M{a:.1f} {y - 9}v9m0-4.5H{b:.1f}m0-4.5v9" stroke="#c31" fill="none"/>')
+            body.append(f'<text x="{LEFT - 12}" y="{y}" text-anchor="end">{escape(name)}</text>')
+            body.append(f'<text x="{axis + 12}" y="{y}">{start:.4g} … {stop:.4g}</text>')
+    size = f'width="{axis + RIGHT}" height="{height}" viewBox="0 0 {axis + RIGHT} {height}"'
+    font = 'font-family="sans-serif" font-size="12" fill="#222"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>{"".join(body)}</svg>\n'
+
+
+def _counted(histogram: Histogram) -> str:
+    if not histogram.count:
+        return "never seen"
+    zeros = f"{histogram.zeros / histogram.count:.1%} zeros, not drawn" if histogram.zeros else "no zeros"
+    return f"{histogram.count:,} elements, {zeros}; heights are logarithmic"
+
+
+def _bars(columns: FloatArray) -> list[str]:
+    tall = np.log1p(columns) / log1p(columns.max()) * TALL
+    return [
+        f'<rect x="{LEFT + BAR * i}" y="{TOP + TALL - h:.1f}" width="{BAR}" height="{h:.1f}" fill="#47a"/>'
+        for i, h in enumerate(tall)
+        if h > 0
+    ]
+
+
+def _ticks(low: float, high: float, scale: float) -> list[str]:
+    """An axis with round numbers below the bars, and a line through zero."""
+    base = TOP + TALL
+    body = [f'<path d="M{LEFT} {base}H{LEFT + PLOT}" stroke="#222"/>']
+    power = 10.0 ** floor(log10((high - low) / 4))
+    step = next(power * k for k in (10, 5, 2, 1) if (high - low) / (power * k) >= 4)
+    for tick in range(ceil(low / step), floor(high / step) + 1):
+        x = LEFT + (tick * step - low) * scale
+        if tick == 0:
+            body.append(f'<path d="M{x:.1f} {TOP}V{base}" stroke="#999" stroke-dasharray="3 3"/>')
+        body.append(f'<path d="M{x:.1f} {base}v5" stroke="#222"/>')
+        body.append(f'<text x="{x:.1f}" y="{base + 19}" text-anchor="middle">{tick * step:.4g}</text>')
+    return body
 
 
 def _columns(histogram: Histogram, ranges: Ranges, width: int) -> tuple[float, float, FloatArray]:

@@ -11,10 +11,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from logging import ERROR
 from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
+from socket import create_connection
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import onnx_ir as ir
 
@@ -31,6 +34,7 @@ __all__ = ["Engine", "LocalEngine", "RayEngine", "Shard", "calibrate_on", "open_
 
 Progress = Callable[[str, int, int], None]
 SHARDS_A_WORKER = 4
+RAY_PORT = 10001
 LOSSES = 3
 """Workers that may be lost before the run gives up."""
 
@@ -107,11 +111,17 @@ class RayEngine:
         except ImportError as error:
             raise UsageError("the engine 'ray' needs Ray: pip install 'onnxq[ray]'") from error
         try:
+            if self.address is not None:
+                _knock(self.address)
             cpus = None if self.address or ray.is_initialized() else self.workers
-            ray.init(self.address, num_cpus=cpus, ignore_reinit_error=True, log_to_driver=False)
+            quiet = {"log_to_driver": False, "logging_level": ERROR}
+            ray.init(self.address or "local", num_cpus=cpus, ignore_reinit_error=True, **quiet)
         except Exception as error:  # Ray raises many kinds, ConnectionError among them
-            reason = " ".join(str(error).split())
-            raise UsageError(f"cannot reach a Ray cluster at '{self.address}': {reason}") from error
+            reason, where = " ".join(str(error).split()), self.address or "this machine"
+            raise UsageError(
+                f"cannot reach a Ray cluster at '{where}': {reason}; check the address, and RAY_AUTH_TOKEN "
+                "if the cluster asks for a token"
+            ) from error
         task = ray.remote(max_retries=LOSSES)(Shard.measured)
         running = [task.remote(shard) for shard in shards]
         while running:
@@ -123,6 +133,13 @@ class RayEngine:
                 raise cause if isinstance(cause, OnnxqError) else OnnxqError(str(cause)) from error
             except ray.exceptions.RayError as error:
                 raise OnnxqError(f"a Ray worker was lost {LOSSES + 1} times: {error}") from error
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nothing listens; Ray itself tries for half a minute."""
+    place = urlsplit(address)
+    with create_connection((place.hostname or "", place.port or RAY_PORT), timeout=10):
+        pass
 
 
 def open_engine(text: str) -> Engine:

@@ -4,7 +4,8 @@
 
 The wanted values become outputs of one ONNX Runtime session. While a sample runs, the arrays of the one
 before are counted by worker threads (both ONNX Runtime and numpy let go of the interpreter lock) and then
-forgotten: at most two samples' arrays are alive. A memory budget splits the values over several sweeps.
+forgotten: at most two samples' (or batches') arrays are alive. A memory budget splits the values over
+several sweeps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from onnxq.calibration.batching import BatchRunner, Placed, grouped
 from onnxq.calibration.statistics import NotFiniteError, Statistic
 from onnxq.calibration.sweeps import plan_sweeps
 from onnxq.calibration.taps import Tapped, tap
@@ -31,6 +33,9 @@ Progress = Callable[[str, int, int], None]
 class Options:
     """How to run: ``threads`` of ONNX Runtime, ``workers`` that count, ``memory`` in bytes for activations.
 
+    ``batch`` is how many samples may run at once, see :mod:`onnxq.calibration.batching`: more than one pays
+    for models that are done in less than a millisecond and for providers other than the CPU's.
+
     A budget that needs several sweeps can change the last bits of what is measured: ONNX Runtime fuses around
     the values it must output, and these then differ from sweep to sweep.
 
@@ -42,17 +47,25 @@ class Options:
     memory: int | None = None
     providers: Sequence[str] = ("CPUExecutionProvider",)
     skip_bad: bool = False
+    batch: int = 1
 
 
 @dataclass(frozen=True)
 class _Job:
+    """What is to be added to one statistic: the arrays of some samples."""
+
     order: int
     name: str
     statistic: Statistic
-    array: Array
+    arrays: list[Array]
+
+    @property
+    def size(self) -> int:
+        return sum(array.size for array in self.arrays)
 
 
-_Failures = list[tuple[int, DataError]]
+_Failures = list[tuple[int, int, DataError]]
+"""Place of the sample in its batch, place of the value among the wanted ones, what is wrong."""
 
 
 class _NotFiniteDataError(DataError):
@@ -69,7 +82,7 @@ class Sweep:
     skipped: dict[str, list[int]] = field(default_factory=dict)
 
     def run(self, samples: Iterable[tuple[int, Sample]]) -> Iterator[int]:
-        """Add samples, given with their positions; yields a position when all before and it are counted.
+        """Add samples, given with ascending positions; yields one when all up to it are counted.
 
         Raises:
             DataError: a sample does not fit the model or the others, or a value becomes NaN or infinite.
@@ -85,14 +98,15 @@ class Sweep:
             providers=self.options.providers,
             extra_outputs=asked,
         )
+        runner = BatchRunner(session, asked)
         pending: tuple[int, list[Future[_Failures]]] | None = None
         with ThreadPoolExecutor(self.options.workers, "onnxq-count") as pool:
-            for index, sample in samples:
-                arrays = _run(session, asked, sample)
+            for group in grouped(samples, self.options.batch):
+                made = runner.run(group)
                 if pending is not None:
                     yield _settled(*pending)
-                pending = index, self._count(pool, tapped, arrays, index, sample)
-                del arrays
+                pending = group[-1][0], self._count(pool, tapped, made, group)
+                del made
             if pending is not None:
                 yield _settled(*pending)
 
@@ -100,30 +114,30 @@ class Sweep:
         self,
         pool: ThreadPoolExecutor,
         tapped: Tapped,
-        arrays: Mapping[str, Array],
-        index: int,
-        sample: Sample,
+        made: Sequence[Mapping[str, Array]],
+        group: Sequence[Placed],
     ) -> "list[Future[_Failures]]":
         jobs = [
-            _Job(order, name, self.statistics[name], arrays[tapped.names[name]])
+            _Job(order, name, self.statistics[name], [arrays[tapped.names[name]] for arrays in made])
             for order, name in enumerate(self.statistics)
         ]
-        groups = _balanced(jobs, self.options.workers)
-        return [pool.submit(self._update, group, index, sample) for group in groups]
+        shares = _balanced(jobs, self.options.workers)
+        return [pool.submit(self._update, share, group) for share in shares]
 
-    def _update(self, jobs: list[_Job], index: int, sample: Sample) -> _Failures:
+    def _update(self, jobs: list[_Job], group: Sequence[Placed]) -> _Failures:
         failures: _Failures = []
         while jobs:  # each array is let go of as soon as it is counted
             job = jobs.pop()
-            try:
-                _add(job, index, sample)
-            except _NotFiniteDataError as error:
-                if self.options.skip_bad:
-                    self.skipped.setdefault(job.name, []).append(index)
-                else:
-                    failures.append((job.order, error))
-            except DataError as error:
-                failures.append((job.order, error))
+            for place, (index, sample) in enumerate(group):
+                try:
+                    _add(job, job.arrays[place], index, sample)
+                except _NotFiniteDataError as error:
+                    if self.options.skip_bad:
+                        self.skipped.setdefault(job.name, []).append(index)
+                    else:
+                        failures.append((place, job.order, error))
+                except DataError as error:
+                    failures.append((place, job.order, error))
         return failures
 
 
@@ -148,7 +162,7 @@ def observe(
     total = len(samples)
     if filled and not total:
         raise DataError("calibration needs at least one sample, but the data set is empty")
-    groups = plan_sweeps(model, list(filled), samples, options.memory) if filled else []
+    groups = plan_sweeps(model, list(filled), samples, options.memory, options.batch) if filled else []
     for number, names in enumerate(groups):
         sweep = Sweep(model, {name: filled[name] for name in names}, options)
         for index in sweep.run(enumerate(samples)):
@@ -156,38 +170,31 @@ def observe(
     return filled
 
 
-def _run(session: Session, asked: Sequence[str], sample: Sample) -> dict[str, Array]:
-    try:
-        return {**sample.feeds, **session.run(sample.feeds, asked)}
-    except DataError as error:
-        raise DataError(f"sample '{sample.name}': {error}") from error
-
-
 def _balanced(jobs: Sequence[_Job], workers: int) -> list[list[_Job]]:
     """The jobs in as many groups of nearly equal work: the largest first, each to the least loaded."""
     groups: list[list[_Job]] = [[] for _ in range(workers)]
     loads = [0] * workers
-    for job in sorted(jobs, key=lambda job: -job.array.size):
+    for job in sorted(jobs, key=lambda job: -job.size):
         lightest = loads.index(min(loads))
         groups[lightest].append(job)
-        loads[lightest] += job.array.size + 4096
+        loads[lightest] += job.size + 4096
     return groups
 
 
 def _settled(index: int, futures: Sequence[Future[_Failures]]) -> int:
-    """Wait for a sample; of several failures the one of the first wanted value is raised."""
+    """Wait for a batch; of several failures that of the first sample's first wanted value is raised."""
     failures = [failure for future in futures for failure in future.result()]
     if failures:
-        raise min(failures, key=lambda failure: failure[0])[1]
+        raise min(failures, key=lambda failure: failure[:2])[2]
     return index
 
 
-def _add(job: _Job, index: int, sample: Sample) -> None:
+def _add(job: _Job, array: Array, index: int, sample: Sample) -> None:
     where = f"value '{job.name}' in sample '{sample.name}'"
-    if job.array.dtype.kind not in "fiub":
-        raise DataError(f"{where} is {job.array.dtype}, and statistics are taken of numbers only")
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{where} is {array.dtype}, and statistics are taken of numbers only")
     try:
-        job.statistic.update(job.array, index)
+        job.statistic.update(array, index)
     except NotFiniteError as error:
         raise _NotFiniteDataError(
             f"{where} cannot be calibrated: {error}; remove the sample, or leave this value in float"

@@ -17,15 +17,16 @@ from onnxq.runtime import Session
 __all__ = ["plan_sweeps"]
 
 ALIVE = 2
-"""Samples whose arrays exist at once: one is running while the one before is counted."""
+"""Batches whose arrays exist at once: one is running while the one before is counted."""
 
 
 def plan_sweeps(
-    model: ir.Model, names: Sequence[str], samples: Samples, memory: int | None
+    model: ir.Model, names: Sequence[str], samples: Samples, memory: int | None, batch: int = 1
 ) -> list[list[str]]:
     """The names in groups, in their order, each of which fits ``memory`` bytes; one group without a budget.
 
-    A value that does not fit alone gets a sweep of its own. Sizes are those of the first sample.
+    A value that does not fit alone gets a sweep of its own. Sizes are those of the first sample, ``batch``
+    of which run at once.
 
     Raises:
         ModelError: the model does not run, or it has no such value.
@@ -36,7 +37,7 @@ def plan_sweeps(
     groups: list[list[str]] = []
     room = 0
     for name in names:
-        need = ALIVE * sizes[name]
+        need = ALIVE * batch * sizes[name]
         if not groups or need > room:
             groups.append([])
             room = memory

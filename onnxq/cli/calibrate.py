@@ -21,6 +21,7 @@ def calibrate(
     ] = None,
     target: opt.TargetName = "generic-int8",
     options: opt.Options = "",
+    state: opt.State = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
@@ -32,6 +33,9 @@ def calibrate(
         str | None,
         typer.Option(metavar="SIZE", help="Bound what one run keeps of activations, such as 512M or 2G."),
     ] = None,
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Run N samples at once where that changes no bit.")
+    ] = 1,
     provider: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Execution provider of ONNX Runtime; may be repeated."),
@@ -48,6 +52,7 @@ def calibrate(
     from onnxq import api
     from onnxq.calibration.observe import Options
     from onnxq.data.preprocessing import Preprocessing
+    from onnxq.data.sequences import parse_state
     from onnxq.report.statistics import ranges
     from onnxq.report.table import parse_size
 
@@ -63,7 +68,8 @@ def calibrate(
             options=options,
             path=output,
             engine=engine,
-            observing=Options(memory=bound, providers=providers, skip_bad=skip_bad),
+            observing=Options(memory=bound, providers=providers, skip_bad=skip_bad, batch=batch),
+            state=parse_state(state or ()),
             preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
             limit=limit,
             seed=seed,

@@ -31,6 +31,7 @@ def compare(
     no_optimize: Annotated[
         bool, typer.Option("--no-optimize", help="Compute both graphs exactly as they are written.")
     ] = False,
+    state: opt.State = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
@@ -44,12 +45,14 @@ def compare(
     """
     from onnxq import api, model_io
     from onnxq.data.preprocessing import Preprocessing
+    from onnxq.data.sequences import parse_state
     from onnxq.evaluate.compare import compare as measure
     from onnxq.report.comparison import comparison, too_far
 
     how = Preprocessing.parse(preprocess) if preprocess is not None else None
     models = model_io.load(reference), model_io.load(test)
-    samples = api.load_samples(models[0], data, preprocessing=how, limit=limit, seed=seed)
+    carried = parse_state(state or ())
+    samples = api.load_samples(models[0], data, state=carried, preprocessing=how, limit=limit, seed=seed)
     with progress() as bar:
         found = measure(
             *models,

@@ -14,11 +14,13 @@ from onnxq.cli import console
 from onnxq.cli.calibrate import calibrate
 from onnxq.cli.compare import compare
 from onnxq.cli.explain import explain
+from onnxq.cli.golden import golden
 from onnxq.cli.inspect import inspect
 from onnxq.cli.passes import passes
 from onnxq.cli.plan import plan
 from onnxq.cli.quantize import quantize
 from onnxq.cli.run import run
+from onnxq.cli.sensitivity import sensitivity
 from onnxq.cli.stats import stats
 from onnxq.cli.targets import targets
 from onnxq.cli.verify import verify
@@ -34,7 +36,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for _command in (quantize, run, plan, calibrate, compare, verify, explain, inspect, passes):
+for _command in (
+    quantize,
+    run,
+    plan,
+    calibrate,
+    sensitivity,
+    compare,
+    verify,
+    golden,
+    explain,
+    inspect,
+    passes,
+):
     app.command()(_command)
 app.add_typer(stats, name="stats")
 app.add_typer(targets, name="targets")
@@ -113,6 +127,8 @@ def _explained(error: Exception) -> tuple[int, str]:
         return 2, f"error: {message}\n  `{command} --help` lists what there is"
     if isinstance(error, typer.Abort):
         return _INTERRUPTED, "interrupted"
+    if isinstance(error, MemoryError):
+        return 2, f"error: not enough memory: {error}; free some, or give fewer or smaller samples"
     kind = type(error).__name__
     text = f"this is a defect of onnxq: {kind}: {error}; run again with --debug and report it"
     return 2, " ".join(text.split())

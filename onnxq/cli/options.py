@@ -19,6 +19,7 @@ __all__ = [
     "Preprocess",
     "Recipe",
     "Seed",
+    "State",
     "TargetName",
     "TimePasses",
     "VerifyEach",
@@ -59,6 +60,14 @@ Preprocess = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="Take the first N samples only.")]
 Seed = Annotated[int, typer.Option(metavar="S", help="Of everything random.")]
+State = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state",
+        metavar="OUT=IN",
+        help="The output that a step of a sequence hands to an input of the next; may be repeated.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 VerifyEach = Annotated[

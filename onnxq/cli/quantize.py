@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from onnxq.cli import auto as search
 from onnxq.cli import options as opt
 from onnxq.cli.console import progress, result
 from onnxq.cli.paths import check_destination, disk_size, write_json
@@ -31,12 +32,18 @@ def quantize(
     ] = "float",
     options: opt.Options = "",
     recipe: opt.Recipe = None,
+    state: opt.State = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
     proof: Annotated[
         int, typer.Option(metavar="N", min=0, help="Compare with the float model on N samples; 0: do not.")
     ] = 16,
+    auto: search.Auto = False,
+    metric: search.Metric = "SQNR",
+    time_budget: search.TimeBudget = 600.0,
+    results: search.Results = None,
+    coverage: search.Coverage = 0.95,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write plan, steps and proof as JSON.")
     ] = None,
@@ -51,8 +58,16 @@ def quantize(
     Measure the accuracy of your task on held-out samples with `onnxq compare`: the proof printed here is
     on calibration samples.
     """
+    if auto:
+        search.refuse_others(stats, verify_each, check_each, time_passes, dump_after, explain)
+        how = data, target, form, io, options, recipe, preprocess, limit, seed
+        return search.search(
+            model, output, search.Search(*how, metric, time_budget, results, coverage), report
+        )
+    search.refuse_alone(metric, results)
     from onnxq import api
     from onnxq.data.preprocessing import Preprocessing
+    from onnxq.data.sequences import parse_state
     from onnxq.report.quantization import as_dict, summary
 
     check_destination(output, model)
@@ -75,6 +90,7 @@ def quantize(
             options=options,
             recipe=recipe,
             statistics=stats,
+            state=parse_state(state or ()),
             preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
             limit=limit,
             seed=seed,
@@ -87,3 +103,4 @@ def quantize(
         write_json(report, as_dict(made))
     sizes = disk_size(model), disk_size(output)
     result(*summary(made, data, sizes), *watch.tables(made.report), f"written to {output}")
+    return None

@@ -25,7 +25,7 @@ def verify(
         str | None, typer.Option(metavar="T", help="Also check what this target's toolchain demands.")
     ] = None,
 ) -> None:
-    """Check a model, and whether it holds integers only or keeps the rules of a target.
+    """Check a model, and if asked its integers or a target's rules.
 
     Its graph must be well formed, valid ONNX and something that ONNX Runtime loads. Exit code 1 if not.
     """

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxq.data.samples import MAX_SAMPLE_BYTES, InputSpec, Sample, Samples
+from onnxq.data.samples import InputSpec, Sample, Samples
 from onnxq.errors import DataError, UsageError
 from onnxq.graph.numeric import Array
 
-__all__ = ["RandomDataWarning", "RandomSamples", "parse_random"]
+__all__ = ["LARGEST", "RandomDataWarning", "RandomSamples", "parse_random"]
+
+LARGEST = 2**28
+"""Bytes of one input of a sample: what a model makes of it is often a hundred times as much."""
 
 
 class RandomDataWarning(UserWarning):
@@ -36,7 +39,7 @@ class RandomSamples(Samples):
     def __post_init__(self) -> None:
         for spec in self.specs:
             size = math.prod(16 if dim is None else dim for dim in spec.shape) * spec.dtype.itemsize
-            if size > MAX_SAMPLE_BYTES:
+            if size > LARGEST:
                 raise DataError(f"input '{spec.name}' {spec} needs {size} bytes a sample: give real samples")
         warnings.warn(
             "random samples: the measured ranges are meaningless, use this for smoke tests only",

@@ -46,7 +46,13 @@ def test_the_sketch_places_columns_and_ranges() -> None:
 
 def test_the_picture_is_well_formed() -> None:
     histogram = Histogram()
-    histogram.update(np.linspace(-1, 1, 99, dtype=np.float32))
+    histogram.update(np.arange(-49, 50, dtype=np.float32) / 49)
     root = ET.fromstring(picture(histogram, {"<a & b>": (-0.5, 0.5)}, "x<y"))
     texts = [element.text for element in root if element.tag.endswith("text")]
-    assert texts == ["x<y", "-1", "1", "<a & b>"]
+    axis = ["-1", "-0.5", "0", "0.5", "1"]
+    counted = "99 elements, 1.0% zeros, not drawn; heights are logarithmic"
+    assert texts == ["x<y", counted, *axis, "<a & b>", "-0.5 … 0.5"]
+    bars = [float(element.attrib["x"]) for element in root if element.get("fill") == "#47a"]
+    assert len(bars) == 98  # every value in its own column but zero, which is in none
+    empty = ET.fromstring(picture(Histogram(), {"all": (0.0, 0.0)}, "t"))
+    assert [element.text for element in empty if element.tag.endswith("text")] == ["t", "never seen"]

@@ -88,3 +88,14 @@ def test_ray_replaces_a_lost_worker(onnx_text: Callable[..., ir.Model], tmp_path
         ray.shutdown()
     assert marker.exists()
     assert file.to_bytes() == calibrate(model, _samples(), _wants(), silent).to_bytes()
+
+
+def test_an_unreachable_cluster_is_said_at_once(onnx_text: Callable[..., ir.Model], tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (extra [ray])")
+    path = tmp_path / "a.stats.npz"
+    before = calibrate(onnx_text(MODEL), _samples(), _wants(), silent, path=path, part=range(5)).to_bytes()
+    with pytest.raises(UsageError, match=r"cannot reach a Ray cluster at 'ray://127\.0\.0\.1:1': .*refused"):
+        calibrate_on(
+            RayEngine("ray://127.0.0.1:1"), onnx_text(MODEL), _samples(), _wants(), silent, path=path
+        )
+    assert path.read_bytes() == before

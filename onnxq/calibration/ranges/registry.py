@@ -10,7 +10,7 @@ from onnxq.calibration.ranges.base import HistogramMethod, Method, Range, hull
 from onnxq.calibration.ranges.entropy import Entropy
 from onnxq.calibration.ranges.error import squared_error
 from onnxq.calibration.ranges.mse import Admm, Mse, Pow2
-from onnxq.calibration.ranges.simple import Distribution, Ema, MinMaxMethod, Percentile
+from onnxq.calibration.ranges.simple import Distribution, Ema, Eq, MinMaxMethod, Percentile
 from onnxq.errors import UsageError
 from onnxq.quant.formats import IntFormat
 
@@ -39,13 +39,13 @@ _TRIED = (
     Mse(),
 )
 _ALL = (MinMaxMethod(), Ema(), Percentile(), Entropy(), Mse(), Aciq(), Admm(), Distribution(), Pow2(), Auto())
-_BY_NAME: dict[str, Method] = {method.name: method for method in _ALL}
+_BY_NAME: dict[str, Method] = {method.name: method for method in (*_ALL, Eq())}
 _BOUNDS = {"ema": (0.0, 1.0), "percentile": (50.0, 100.0), "distribution": (0.0, 1e6)}
 
 
 def method_names() -> list[str]:
-    """All names that :func:`get_method` knows."""
-    return list(_BY_NAME)
+    """The methods that find a range from statistics alone: all that :func:`get_method` knows but ``eq``."""
+    return [method.name for method in _ALL]
 
 
 def get_method(text: str) -> Method:

@@ -11,7 +11,7 @@ from onnxq.errors import UsageError
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.quant.formats import IntFormat
 
-__all__ = ["Distribution", "Ema", "MinMaxMethod", "Percentile"]
+__all__ = ["Distribution", "Ema", "Eq", "MinMaxMethod", "Percentile"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,17 @@ class MinMaxMethod(Method):
         if not isinstance(statistic, (MinMax, Histogram)):
             raise UsageError(f"method 'minmax' cannot read a statistic of kind '{statistic.kind}'")
         return hull(statistic.min, statistic.max, symmetric) if statistic.count else (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Eq(MinMaxMethod):
+    """The full range, which :mod:`onnxq.quant.output_search` then shrinks by running the model on samples.
+
+    It is for pipelines only, ``insert-qdq{method=eq}``: a statistics file does not tell what an operator
+    makes of a value.
+    """
+
+    name = "eq"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""``onnxq sensitivity`` and ``onnxq quantize --auto``: what they print, write and refuse."""
+
+import json
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from .helpers import Run
+
+
+def test_sensitivity_ranks_and_draws(onnxq: Run, small: Path) -> None:
+    what = ("sensitivity", small / "model.onnx", "--data", small / "data")
+    done = onnxq(*what, "--top", 1, "--picture", small / "s.svg")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].startswith("all quantized for generic-int8: y ")
+    assert any(line.startswith("LAYER ") for line in lines)
+    assert lines[-1] == f"drawn to {small / 's.svg'}"
+    assert ET.parse(small / "s.svg").getroot().tag.endswith("svg")
+    report = json.loads(onnxq(*what, "--json").out)
+    worst = [min(float(dB) for dB in layer["both"].values()) for layer in report["layers"]]
+    assert worst == sorted(worst)
+    assert {"c", "r"} & {layer["node"] for layer in report["layers"]}
+
+
+def test_auto_writes_the_winner_and_the_text_that_makes_it_again(onnxq: Run, small: Path) -> None:
+    script = small / "metric.py"
+    script.write_text("import sys; print(len(open(sys.argv[1], 'rb').read()) > 0)\nprint('score', 7)\n")
+    out, report = small / "out.onnx", small / "report.json"
+    model = ("--data", small / "data")
+    how = ("--auto", "--metric", f"{sys.executable} {script} {{model}}", "--coverage", 1, "--report", report)
+    done = onnxq("quantize", small / "model.onnx", *model, *how, "-o", out, "--results", small / "results")
+    assert done.code == 0, done.err
+    assert "the float model: 7" in done.out
+    assert "winner: percentile:99.999, 7" in done.out, "of equals the simplest, which is tried first"
+    assert json.loads(report.read_text())["best"]["value"] == 7
+    again = ("-p", f"@{small / 'out.pipeline'}", "-o", small / "again.onnx")
+    assert onnxq("run", small / "model.onnx", *model, *again).code == 0
+    assert (small / "again.onnx").read_bytes() == out.read_bytes()
+
+
+def test_options_that_would_be_ignored_are_refused(onnxq: Run, small: Path) -> None:
+    given = ("quantize", small / "model.onnx", "--data", small / "data", "-o", small / "out.onnx")
+    done = onnxq(*given, "--auto", "--explain")
+    assert (done.code, "it takes none of --stats" in done.err) == (2, True)
+    done = onnxq(*given, "--metric", "rate {model}")
+    assert (done.code, "add --auto" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((), "--auto measures candidates on samples: pass --data FOLDER"),
+        (("--data", "DATA", "--metric", "top1"), "the metric 'top1' is neither SQNR nor a command"),
+        (("--data", "DATA", "--time-budget", 0), "the time budget is 0 s, expected more than 0"),
+    ],
+)
+def test_what_auto_refuses(onnxq: Run, small: Path, more: tuple[object, ...], message: str) -> None:
+    given = [small / "data" if word == "DATA" else word for word in more]
+    done = onnxq("quantize", small / "model.onnx", "-o", small / "out.onnx", "--auto", *given)
+    assert done.code == 2
+    assert message in done.err
+    assert not (small / "out.onnx").exists()
