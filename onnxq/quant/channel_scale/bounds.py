@@ -1,6 +1,6 @@
 """Clip: a bound that differs from channel to channel keeps it exact.
 
-    Clip(x, a, b) / s = Max(Min(x / s, b / s), a / s)
+Clip(x, a, b) / s = Max(Min(x / s, b / s), a / s)
 """
 
 import numpy as np
@@ -47,5 +47,3 @@ class Bounded(Rule):
         if lows is not None and low:
             made = rw.op("Max", [made, rw.const(lows, f"{y.name}_lower")], like=y)
         rw.replace(node, made)
-
-

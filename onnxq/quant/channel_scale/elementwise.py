@@ -8,7 +8,7 @@ from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.quant.channel_scale.linear import set_constant
 from onnxq.quant.channel_scale.moves import align, move
-from onnxq.quant.channel_scale.rule import Rule, Scales, Tracer, is_one
+from onnxq.quant.channel_scale.rule import Rule, Scales, Tracer, along, is_one, only_along
 
 __all__ = ["Carry", "Join", "Multiply"]
 
@@ -44,7 +44,7 @@ def _joins(node: ir.Node, arrays: list[IntArray]) -> bool:
 
 
 class Join(Rule):
-    """Add, Sub, Sum, Max, Min, Mean, Where: all operands must share the scale; constants are divided by it."""
+    """Add, Sub, Sum, Max, Min, Mean, Where: operands share a scale, constants are divided by it."""
 
     def trace(self, node: ir.Node, tracer: Tracer) -> None:
         axes, operands = rank(node.outputs[0]), self._operands(node)
@@ -82,45 +82,50 @@ def _short(shape: tuple[int, ...], axes: int) -> tuple[int, ...]:
 class Multiply(Rule):
     """Mul and Div: the scale of one factor goes on to the product, the other factor has none.
 
-    A constant factor is left as it is; where it differs from channel to channel and the other factor has no
-    scale, it takes the product's.
+    A constant that is one number stays as it is; one that differs from channel to channel takes in the scales
+    of both sides, y' = x' · (c · s_x / s_y).
     """
 
     def trace(self, node: ir.Node, tracer: Tracer) -> None:
         out, axes = node.outputs[0], rank(node.outputs[0])
         factors = [value for value in node.inputs if constant(value) is None]
-        if axes is None or len(factors) == 0 or (is_op(node, "Div") and node.inputs[0] is not factors[0]):
-            return tracer.fix(*node.inputs)
-        free = [value for value in factors if tracer.free(value)]
-        if len(free) == 2:
-            narrow = 0 if tracer.of(free[0]).ndim < tracer.of(free[1]).ndim else 1
-            tracer.fix(free.pop(narrow) if not is_op(node, "Div") else free.pop(1))
-        if is_op(node, "Div") and free and free[0] is not node.inputs[0]:
-            return tracer.fix(free[0])
-        if free and factors.count(free[0]) == 1:
-            return tracer.give(out, align(tracer.of(free[0]), axes))
-        tracer.fix(*free)
-        if not free and (axis := self._own_axis(node, axes)) is not None:
-            tracer.fresh(out, axis[0], axis[1])
-        return None
-
-    def apply(self, node: ir.Node, scales: Scales, rw: Rewriter) -> None:
-        scale = scales(node.outputs[0])
-        moving = [value for value in node.inputs if constant(value) is None]
-        if is_one(scale) or not all(is_one(scales(value)) for value in moving):
-            return
-        index = 1 if constant(get_input(node, 1)) is not None else 0
-        array = constant(node.inputs[index])
-        assert array is not None, "only a constant factor takes a scale in"
-        short = scale.reshape(_short(scale.shape, array.ndim))
-        wanted = array * short if is_op(node, "Div") else array / short
-        set_constant(rw, node, index, wanted)
+        if axes is None or not factors or (is_op(node, "Div") and node.inputs[0] is not factors[0]):
+            return tracer.fix(*factors)
+        if (own := _own_axis(node, axes)) is not None:
+            if not only_along(align(tracer.of(factors[0]), axes), own[0]):
+                tracer.fix(factors[0])
+            return tracer.fresh(out, *own)
+        free = self._free(node, factors, tracer)
+        return tracer.give(out, align(tracer.of(free), axes)) if free is not None else None
 
     @staticmethod
-    def _own_axis(node: ir.Node, axes: int) -> tuple[int, int] | None:
-        """The one axis along which a constant factor differs, and how many channels it has."""
-        arrays = [a for value in node.inputs if (a := constant(value)) is not None]
-        if len(arrays) != 1 or arrays[0].dtype != np.float32 or arrays[0].ndim > axes:
+    def _free(node: ir.Node, factors: list[ir.Value | None], tracer: Tracer) -> ir.Value | None:
+        """The one factor that keeps its scale; the scale of the other is fixed."""
+        free = [value for value in dict.fromkeys(factors) if tracer.free(value)]
+        if not free or factors.count(free[0]) > 1:
+            tracer.fix(*free)
             return None
-        wide = [i for i, size in enumerate(align(arrays[0], axes).shape) if size > 1]
-        return (wide[0], arrays[0].size) if len(wide) == 1 else None
+        divisor = node.inputs[1] if is_op(node, "Div") else None
+        kept = max((v for v in free if v is not divisor), key=lambda v: tracer.of(v).ndim, default=None)
+        tracer.fix(*(value for value in free if value is not kept))
+        return kept
+
+    def apply(self, node: ir.Node, scales: Scales, rw: Rewriter) -> None:
+        axes = rank(node.outputs[0])
+        own = _own_axis(node, axes) if axes is not None else None
+        index = 1 if constant(get_input(node, 1)) is not None else 0
+        array, after = constant(node.inputs[index]), scales(node.outputs[0])
+        before = scales(node.inputs[1 - index])
+        if own is None or array is None or is_one(before, after):
+            return
+        gain = (along(before, own[1]) / along(after, own[1])).reshape(array.shape)
+        set_constant(rw, node, index, array / gain if is_op(node, "Div") else array * gain)
+
+
+def _own_axis(node: ir.Node, axes: int) -> tuple[int, int] | None:
+    """The one axis along which a constant factor differs, and how many channels it has."""
+    arrays = [a for value in node.inputs if (a := constant(value)) is not None]
+    if len(arrays) != 1 or arrays[0].dtype != np.float32 or arrays[0].ndim > axes:
+        return None
+    wide = [i for i, size in enumerate(align(arrays[0], axes).shape) if size > 1]
+    return (wide[0], arrays[0].size) if len(wide) == 1 else None

@@ -1,9 +1,10 @@
 """Gated activations: a product of a value and a gate of it, of which only the gate needs the true value.
 
-    y = x · g(x),  x' = x / s        y' = x' · g(s ⊙ x') = y / s
+y = x · g(x),  x' = x / s        y' = x' · g(s ⊙ x') = y / s
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -17,46 +18,46 @@ from onnxq.quant.channel_scale.rule import Rule, Scales, Tracer, is_one
 __all__ = ["GATES", "Gated"]
 
 
-def _clip(x, b, rw):
-    b=np.float32(b)
-    return rw.op("Clip", [x, rw.const(np.asarray(-b), "lo"), rw.const(np.asarray(b), "hi")], like=x)
-
-def _swish(node: ir.Node, x: ir.Value, rw: Rewriter) -> ir.Value:
-    import os
-    if os.environ.get("SB"): x=_clip(x, float(os.environ["SB"]), rw)
+def _sigmoid(x: ir.Value, rw: Rewriter) -> ir.Value:
     return rw.op("Sigmoid", [x], like=x)
 
 
-def _hard_swish(node: ir.Node, x: ir.Value, rw: Rewriter) -> ir.Value:
-    import os
-    if os.environ.get("SB"): x=_clip(x, 3.0, rw)
+def _hard_sigmoid(x: ir.Value, rw: Rewriter) -> ir.Value:
     return rw.op("HardSigmoid", [x], {"alpha": 1 / 6, "beta": 0.5}, like=x)
 
 
-def _gelu(node: ir.Node, x: ir.Value, rw: Rewriter) -> ir.Value:
-    """(1 + erf(z)) / 2 of z = x / √2, which :func:`_inner` has put into the scale."""
-    half = np.asarray(0.5, np.float32)
-    curve = rw.op("Mul", [rw.op("Erf", [x], like=x), rw.const(half, "half")], like=x)
-    return rw.op("Add", [curve, rw.const(half, "half")], like=x)
+def _normal(x: ir.Value, rw: Rewriter) -> ir.Value:
+    """Φ = (1 + erf(x)) / 2 of x = z / √2."""
+    half = rw.const(np.asarray(0.5, np.float32), "half")
+    curve = rw.op("Mul", [rw.op("Erf", [x], like=x), half], like=x)
+    return rw.op("Add", [curve, half], like=x)
 
 
-def _inner(node: ir.Node) -> float:
-    """The factor of x inside the gate."""
-    return node.attributes.get_float("alpha", 1.0) if is_op(node, "Swish") else _INNER.get(node.op_type, 1.0)
+@dataclass(frozen=True)
+class _Gate:
+    """g(x) = shape(factor · x), which no longer changes in float32 where its argument leaves ±``bound``."""
+
+    shape: Callable[[ir.Value, Rewriter], ir.Value]
+    bound: float
+    factor: float = 1.0
 
 
-_INNER = {"Gelu": 0.5**0.5}
-
-GATES: Mapping[str, Callable[[ir.Node, ir.Value, Rewriter], ir.Value]] = MappingProxyType(
-    {"Swish": _swish, "HardSwish": _hard_swish, "Gelu": _gelu}
+GATES: Mapping[str, _Gate] = MappingProxyType(
+    {
+        "Swish": _Gate(_sigmoid, 16.0),
+        "HardSwish": _Gate(_hard_sigmoid, 3.0),
+        "Gelu": _Gate(_normal, 4.0, 0.5**0.5),
+    }
 )
+"""Operators that are x times a gate of x, and their gates."""
 
 
 class Gated(Rule):
     """Swish, HardSwish and Gelu (the exact one), taken apart where a scale passes through.
 
     In front of the gate stands a depthwise 1×1 Conv, whose 8-bit weights hold a factor per channel exactly;
-    behind a MatMul, where there is no channel axis 1, a Mul.
+    behind a MatMul, where there is no channel axis 1, a Mul. A Clip to where the gate is flat keeps the range
+    of its argument narrow.
     """
 
     def trace(self, node: ir.Node, tracer: Tracer) -> None:
@@ -69,8 +70,12 @@ class Gated(Rule):
         scale = scales(y)
         if is_one(scale) or x is None:
             return
-        gate = GATES[node.op_type](node, self._restored(x, y, scale * _inner(node), rw), rw)
-        rw.replace(node, rw.op("Mul", [x, gate], like=y))
+        gate = GATES[node.op_type]
+        factor = gate.factor * (node.attributes.get_float("alpha", 1.0) if is_op(node, "Swish") else 1.0)
+        whole = self._restored(x, y, scale * factor, rw)
+        bounds = [rw.const(np.asarray(b, np.float32), f"{y.name}_bound") for b in (-gate.bound, gate.bound)]
+        inner = rw.op("Clip", [whole, *bounds], like=y)
+        rw.replace(node, rw.op("Mul", [x, gate.shape(inner, rw)], like=y))
 
     @staticmethod
     def _restored(x: ir.Value, y: ir.Value, factor: FloatArray, rw: Rewriter) -> ir.Value:

@@ -1,13 +1,12 @@
-"""How much noise in each channel of a value matters at the outputs of the model.
+"""How much noise in each channel of a value matters: what its readers make of it, relative to the signal.
 
-Noise is followed backwards, from the outputs, where 1 is the power of the signal, through the squares of the
-derivatives: G_x[c] = Σ_readers E[(∂y/∂x_c)²] · G_y. There are two kinds, which the same operator treats
-differently:
+Noise is followed backwards from the outputs through the squares of the derivatives,
 
-    white      rounding of a value: independent from element to element     Conv: Σ_o Σ_k W_ock² G_y[o]
-               an average over n elements divides it by n
-    coherent   rounding of a weight: the same at every position             Conv: Σ_o (Σ_k W_ock)² G_y[o]
-               an average keeps it
+    G_x[c] = Σ_readers E[(∂y/∂x_c)²] · G_y          linear: Σ_o ‖W_oc‖² G_y[o],   f(x): E[f'(x)²] G_y
+
+and at every value G is divided by the power of the signal in the same measure, Σ_c G[c] · Var(x_c): the
+absolute gain through dozens of layers cannot be told from statistics, and the ratio between the channels of
+one value is what decides their scales. Noise of different elements is taken as independent.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, get_input, is_op, scalar, static_shape
+from onnxq.graph.match import constant, get_input, is_op, scalar
 from onnxq.graph.numeric import Array, FloatArray
 from onnxq.quant.channel_scale.linear import read_weight
 from onnxq.quant.channel_scale.moves import MOVES, align, move
@@ -31,24 +30,33 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
-def importance(graph: ir.Graph, spreads: Spreads, *, coherent: bool) -> dict[ir.Value, FloatArray]:
-    """The weight of every value of ``spreads``, float64 of its spread's shape, for one kind of noise."""
+def importance(graph: ir.Graph, spreads: Spreads) -> dict[ir.Value, FloatArray]:
+    """The weight of every value of ``spreads``, float64 of its spread's shape."""
     gathered: dict[ir.Value, FloatArray] = {
-        output: 1 / np.maximum(_power(spreads[output]), _SILENT) * np.ones(spreads[output].shape)
-        for output in graph.outputs
-        if output in spreads
+        output: _flat(spreads[output]) for output in graph.outputs if output in spreads
     }
     for node in reversed(list(graph)):
+        for output in node.outputs:
+            if output in gathered:
+                gathered[output] = _relative(gathered[output], spreads[output])
         for value in dict.fromkeys(node.inputs):
             if value is None or value not in spreads:
                 continue
-            shape = spreads[value].shape
-            share = _share(node, value, gathered, spreads, coherent)
-            gathered[value] = gathered.get(value, np.zeros(shape)) + _fit(share, shape)
-    import os
-    if os.environ.get("NORM"):
-        for v in gathered: gathered[v] = gathered[v] / max(float((gathered[v] * _variance(spreads[v])).mean()), 1e-30)
+            share = _fit(_share(node, value, gathered, spreads), spreads[value].shape)
+            gathered[value] = gathered[value] + share if value in gathered else share
+    for value in graph.inputs:
+        if value in gathered:
+            gathered[value] = _relative(gathered[value], spreads[value])
     return gathered
+
+
+def _relative(weight: FloatArray, spread: Spread) -> FloatArray:
+    return weight / max(float((weight * _variance(spread)).mean()), _SILENT)
+
+
+def _flat(spread: Spread) -> FloatArray:
+    """The same for all channels."""
+    return np.full(spread.shape, 1 / max(float(_variance(spread).mean()), _SILENT))
 
 
 _SILENT = 1e-30
@@ -64,21 +72,16 @@ def _fit(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
 
 
 def _share(
-    node: ir.Node, value: ir.Value, done: Mapping[ir.Value, FloatArray], spreads: Spreads, coherent: bool
+    node: ir.Node, value: ir.Value, done: Mapping[ir.Value, FloatArray], spreads: Spreads
 ) -> FloatArray:
     output, spread = node.outputs[0], spreads[value]
     if output not in done:
-        return np.zeros(spread.shape)
+        return _flat(spread)
     given = done[output]
-    import os
-    if os.environ.get("NORM"):
-        given = given / max(float((given * _variance(spreads[output])).mean()), 1e-30) if output in spreads else given
     if (weight := read_weight(node)) is not None and value is node.inputs[weight.data]:
         behind = np.broadcast_to(given.reshape(-1), (weight.outputs,))
-        w = weight.matrix.sum(3, keepdims=True) if coherent else weight.matrix
-        power = np.einsum("goik,goik->goi", w, w)
-        mean = power.shape[0] * power.shape[2] / power.shape[0] / power.shape[1]
-        per_input = np.einsum("goi,go->gi", power, behind.reshape(power.shape[:2])).reshape(-1) * mean
+        power = np.einsum("goik,goik->goi", weight.matrix, weight.matrix)
+        per_input = np.einsum("goi,go->gi", power, behind.reshape(power.shape[:2])).reshape(-1)
         return _at(per_input, weight.axis, spread.shape)
     if is_op(node, *SLOPES):
         return given * _expected(SLOPES[node.op_type](node), spread)
@@ -87,26 +90,13 @@ def _share(
     if is_op(node, "Add", "Sub", "Sum"):
         return given
     if is_op(node, *MOVES) and (moved := _moved(node, value, given, spreads)) is not None:
-        return moved if coherent else moved * _averaged(node)
-    if is_op(node, "LayerNormalization", "RMSNormalization") and (gain := constant(node.inputs[1])) is not None:
-        return given * np.square(gain.astype(np.float64)) / max(_power(spread), _SILENT)
-    return _as_relative(given, spread, spreads[output])
-
-
-def _as_relative(given: FloatArray, spread: Spread, behind: Spread) -> FloatArray:
-    """For operators that are not known: the ratio of noise to signal stays."""
-    through = float((given * _variance(behind)).mean())
-    return np.full(spread.shape, through / max(_power(spread), _SILENT))
-
-
-def _averaged(node: ir.Node) -> float:
-    """By how much an average lowers the power of independent noise."""
-    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])
-    if is_op(node, "AveragePool"):
-        return 1 / prod(node.attributes["kernel_shape"].as_ints())
-    if not is_op(node, "GlobalAveragePool", "ReduceMean") or before is None or after is None:
-        return 1.0
-    return prod(after) / prod(before)
+        return moved
+    if (
+        is_op(node, "LayerNormalization", "RMSNormalization")
+        and (gain := constant(node.inputs[1])) is not None
+    ):
+        return given * np.square(gain.astype(np.float64))
+    return _flat(spread)
 
 
 def _variance(spread: Spread) -> FloatArray:
@@ -119,10 +109,6 @@ def passed(node: ir.Node | None, spreads: Spreads) -> FloatArray | None:
     if node is None or x is None or x not in spreads or not is_op(node, "Relu", "Clip"):
         return None
     return _expected(SLOPES[node.op_type](node), spreads[x])
-
-
-def _power(spread: Spread) -> float:
-    return float(_variance(spread).mean())
 
 
 def _at(per_channel: FloatArray, axis: int, shape: tuple[int, ...]) -> FloatArray:
@@ -158,10 +144,12 @@ def _moved(node: ir.Node, value: ir.Value, given: FloatArray, spreads: Spreads) 
     if made is None or value not in sources:
         return None
     first = sources.index(value)
-    behind = np.broadcast_to(given, np.broadcast_shapes(given.shape, made[0].shape)) if given.ndim == made[0].ndim else None
-    if behind is None or behind.shape != made[0].shape:
-        return np.broadcast_to(np.asarray(given.mean()), shapes[first])
-    total = np.bincount(made[0].reshape(-1), behind.reshape(-1), int(starts[-1]))
+    if given.ndim != made[0].ndim or any(
+        want not in (1, have) for want, have in zip(given.shape, made[0].shape, strict=True)
+    ):
+        return np.full(shapes[first], given.mean())
+    behind = np.broadcast_to(given, made[0].shape)
+    total = np.bincount(made[0].reshape(-1), behind.reshape(-1), int(starts[-1])).astype(np.float64)
     return total[starts[first] : starts[first + 1]].reshape(shapes[first])
 
 
@@ -174,7 +162,8 @@ def _expected(slope: Curve, spread: Spread) -> FloatArray:
     """E[f'(x)²] per channel, x taken as normal with the measured mean and variance."""
     deviation = np.sqrt(np.maximum(spread.mean_square - spread.mean**2, 0.0))
     x = spread.mean[..., None] + deviation[..., None] * _NODES
-    return np.maximum((np.square(slope(x)) * _WEIGHTS).sum(-1), 1e-6)
+    power: FloatArray = (np.square(slope(x)) * _WEIGHTS).sum(-1)
+    return np.maximum(power, 1e-6)
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """Conv, ConvTranspose, Gemm and MatMul with a constant weight: they take any scale on either side.
 
-    y_o = Σ_i W_oi x_i + b_o      y'_o = Σ_i (W_oi · s_i / s_o) x'_i + b_o / s_o
+y_o = Σ_i W_oi x_i + b_o      y'_o = Σ_i (W_oi · s_i / s_o) x'_i + b_o / s_o
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ class Weight:
     """The constant factor of a linear node.
 
     matrix: float32 [groups, outputs / groups, inputs / groups, kernel elements], a view where possible.
-    ``data`` and ``weight`` are indices of the node's inputs; ``axis`` is that of the channels in data and output.
+    ``data`` and ``weight`` are indices of the node's inputs; ``axis`` is that of the channels in data and
+    output.
     """
 
     matrix: FloatArray
@@ -32,11 +33,11 @@ class Weight:
 
     @property
     def inputs(self) -> int:
-        return self.matrix.shape[0] * self.matrix.shape[2]
+        return int(self.matrix.shape[0] * self.matrix.shape[2])
 
     @property
     def outputs(self) -> int:
-        return self.matrix.shape[0] * self.matrix.shape[1]
+        return int(self.matrix.shape[0] * self.matrix.shape[1])
 
 
 def read_weight(node: ir.Node) -> Weight | None:
@@ -56,7 +57,7 @@ def read_weight(node: ir.Node) -> Weight | None:
     flipped = bool(node.attributes.get_int("transB", 0)) if is_op(node, "Gemm") else side == 0
     axis = -1 if side == 1 else -2
     rows = array if flipped else array.T
-    turned = is_op(node, "Gemm") and node.attributes.get_int("transA", 0)
+    turned = is_op(node, "Gemm") and node.attributes.get_int("transA", 0) != 0
     return Weight(rows[None, :, :, None], 1 - side, side, -2 if turned else axis, axis)
 
 
@@ -70,6 +71,7 @@ class Linear(Rule):
         ids = tracer.of(data := node.inputs[weight.data])
         if not only_along(ids, weight.axis) or ids.size not in (1, weight.inputs):
             tracer.fix(data)
+        tracer.behind(data, weight.axis, weight.inputs)
         tracer.fresh(node.outputs[0], weight.output_axis, weight.outputs)
         return None
 

@@ -72,7 +72,7 @@ def _pad(node: ir.Node, arrays: Sequence[Array]) -> list[Array] | None:
         return None
     zero = fill is None or not fill.any() or node.attributes.get_string("mode", "constant") != "constant"
     padded = range(arrays[0].ndim) if axes is None else [int(a) % arrays[0].ndim for a in axes]
-    touched = np.asarray(pads).reshape(2, -1).any(axis=0)
+    touched = np.abs(pads).reshape(2, -1).sum(axis=0)
     flat = all(arrays[0].shape[axis] == 1 for axis, hit in zip(padded, touched, strict=True) if hit)
     return [arrays[0]] if zero and flat else None
 
@@ -84,7 +84,7 @@ def _reduce(node: ir.Node, arrays: Sequence[Array]) -> list[Array] | None:
     if given is not None and listed is None:
         return None
     everywhere = listed is None or listed.size == 0
-    if everywhere and node.attributes.get_int("noop_with_empty_axes", 0):
+    if everywhere and node.attributes.get_int("noop_with_empty_axes", False):
         return [array]
     over = (
         tuple(range(array.ndim))
@@ -93,7 +93,7 @@ def _reduce(node: ir.Node, arrays: Sequence[Array]) -> list[Array] | None:
     )
     if any(array.shape[axis] != 1 for axis in over):
         return None
-    return [array if node.attributes.get_int("keepdims", 1) else np.squeeze(array, over)]
+    return [array if node.attributes.get_int("keepdims", True) else np.squeeze(array, over)]
 
 
 def _slice(node: ir.Node, arrays: Sequence[Array]) -> list[Array] | None:
@@ -135,7 +135,7 @@ def _concat(node: ir.Node, arrays: Sequence[Array]) -> list[Array] | None:
     sizes = [dims[axis] if (dims := _dims(value)) is not None else None for value in node.inputs]
     if any(not isinstance(size, int) for size in sizes):
         return None
-    others = np.broadcast_shapes(*(a.shape[:axis] + (1,) + a.shape[axis + 1 :] for a in arrays))
+    others = np.broadcast_shapes(*((*a.shape[:axis], 1, *a.shape[axis + 1 :]) for a in arrays))
     shapes = ((*others[:axis], int(size), *others[axis + 1 :]) for size in sizes if isinstance(size, int))
     return [np.concatenate([np.broadcast_to(a, s) for a, s in zip(arrays, shapes, strict=True)], axis)]
 
@@ -233,7 +233,7 @@ def _ints(dims: Sequence[Dim]) -> list[int]:
 
 
 def _trailing_run(before: Sequence[Dim], after: Sequence[Dim]) -> tuple[int, int] | None:
-    """How many trailing axes of both sides hold the same elements; the fewest that do, at least one of each."""
+    """The fewest trailing axes of both sides that hold the same elements, at least one of each."""
     if before[-1] is not None and before[-1] == after[-1]:
         return 1, 1
     i, j, left, right = 1, 1, before[-1], after[-1]

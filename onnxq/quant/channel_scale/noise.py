@@ -28,8 +28,9 @@ _SMALLEST = 1e-30
 class Term(Protocol):
     """One source of noise."""
 
-    ids: IntArray
-    """The unknowns it depends on; positive numbers."""
+    @property
+    def ids(self) -> IntArray:
+        """The signed numbers it depends on, flat."""
 
     def add(self, t: "Scaled", gradient: FloatArray, p: float) -> float:
         """The noise at ``t``; its derivative is added to ``gradient``."""
@@ -61,34 +62,41 @@ def _soft_max(logs: FloatArray, p: float) -> tuple[float, FloatArray]:
     top = float(logs.max())
     powers = np.exp(p * (logs - top))
     norm = float(powers.sum())
-    return top + np.log(norm) / p, powers / norm
+    return top + float(np.log(norm)) / p, powers / norm
 
 
 @dataclass(frozen=True, eq=False)
 class ValueNoise:
     """Values that share one scale. All arrays are flat, one entry a channel of a value.
 
-    ``ids, high, low`` span the range (logarithms of h and l); noise enters at ``entry_ids`` with ``weight``.
+    ``span, high, low`` give the range (logarithms of h and l); noise enters at ``entry_ids`` with ``weight``.
     """
 
-    ids: IntArray
+    span: IntArray
     high: FloatArray
     low: FloatArray
     entry_ids: IntArray
     weight: FloatArray
     levels: float
 
+    @property
+    def ids(self) -> IntArray:
+        return np.concatenate([self.span, self.entry_ids])
+
     def add(self, t: Scaled, gradient: FloatArray, p: float) -> float:
         zero = len(gradient) // 2
-        at = t[self.ids]
+        at = t[self.span]
         up, d_up = _soft_max(self.high - at, p)
         down, d_down = _soft_max(self.low - at, p)
-        step = np.exp(up) + np.exp(down)
+        step = float(np.exp(up) + np.exp(down))
         entering = self.weight * np.exp(2 * t[self.entry_ids])
-        noise = (step / self.levels) ** 2 / 12 * float(entering.sum())
+        whole = float(entering.sum())
+        noise = (step / self.levels) ** 2 / 12 * whole
         slope = (np.exp(up) * d_up + np.exp(down) * d_down) / step
-        np.add.at(gradient, zero + self.ids, -2 * noise * slope)
-        np.add.at(gradient, zero + self.entry_ids, 2 * noise * entering / max(float(entering.sum()), _SMALLEST))
+        np.add.at(gradient, zero + self.span, -2 * noise * slope)
+        np.add.at(
+            gradient, zero + self.entry_ids, 2 * noise * entering / max(float(entering.sum()), _SMALLEST)
+        )
         return noise
 
 
@@ -96,7 +104,8 @@ class ValueNoise:
 class WeightNoise:
     """The weight of one linear node. logs: ln|W| at most over the kernel, [groups, outputs, inputs].
 
-    ids_in [groups, inputs], ids_out [groups, outputs]; power: k·E[x²] as ids_in; weight: G / outputs as ids_out.
+    ids_in [groups, inputs], ids_out [groups, outputs]; power: k·E[x²] as ids_in; weight: G / outputs as
+    ids_out.
     """
 
     logs: FloatArray
@@ -133,12 +142,13 @@ class WeightNoise:
             step = np.exp(2 * (largest + np.log(norm) / p))
             rows = step * self.weight * np.exp(2 * t_out) * sums[:, None]
         factor = 1 / (12 * self.levels**2)
-        noise = float(rows.sum()) * factor
+        whole = float(rows.sum())
+        noise: float = whole * factor
         if self.per_channel:
             share = np.einsum("go,goi->gi", rows / norms, powers, optimize=False)
         else:
-            share = float(rows.sum()) * powers.sum(1) / norm
-            through = float(rows.sum()) * powers.sum(2) / norm
+            share = whole * powers.sum(1) / norm
+            through = whole * powers.sum(2) / norm
             np.add.at(gradient, zero + self.ids_out, 2 * factor * (rows - through))
         share = share - rows.sum(1)[:, None] * signal / np.maximum(sums, _SMALLEST)[:, None]
         np.add.at(gradient, zero + self.ids_in, 2 * factor * share)

@@ -1,7 +1,7 @@
 """MatMul of two activations: what the contracted axis has on one side, the other side takes back.
 
-    Q Kᵀ:  Σ_d (q_d / s_d)(k_d · s_d)             the scales cancel
-    P V:   Σ_t p_t (v_td / s_d) = (P V)_d / s_d   the scale passes through
+Q Kᵀ:  Σ_d (q_d / s_d)(k_d · s_d)             the scales cancel
+P V:   Σ_t p_t (v_td / s_d) = (P V)_d / s_d   the scale passes through
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
 """What one operator demands of the scales around it, and how it takes them in.
 
-    x' = x / s_x,  y' = y / s_y :   which s_x and s_y leave y' = op'(x') exact, with op' of the same kind?
+x' = x / s_x,  y' = y / s_y :   which s_x and s_y leave y' = op'(x') exact, with op' of the same kind?
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import prod
 from typing import TypeAlias
 
@@ -25,9 +25,12 @@ Scales: TypeAlias = Callable[[ir.Value | None], FloatArray]
 class Tracer:
     """The numbers of the unknown scales, by value; int64 arrays of each value's rank."""
 
-    def __init__(self) -> None:
+    def __init__(self, inserted: Collection[ir.Value] = ()) -> None:
         self.unknowns = Unknowns()
         self.ids: dict[ir.Value, IntArray] = {}
+        self.inserted: dict[ir.Value, IntArray] = {}
+        """What a Mul behind a value scales; only the linear nodes that read the value read the Mul."""
+        self._may_insert = frozenset(inserted)
 
     def of(self, value: ir.Value | None) -> IntArray:
         """The numbers of a value; zeros where it can have no scale."""
@@ -40,7 +43,7 @@ class Tracer:
         return bool(self.of(value).any())
 
     def give(self, value: ir.Value, ids: IntArray) -> None:
-        """Say which numbers a value has; ignored where its rank is not that of ``ids`` or it is not float32."""
+        """Say which numbers a value has; ignored where its rank or dtype does not fit."""
         if is_float(value) and rank(value) == ids.ndim and ids.any():
             self.ids[value] = ids
 
@@ -51,6 +54,15 @@ class Tracer:
             shape = [1] * axes
             shape[axis] = channels
             self.ids[value] = self.unknowns.fresh(tuple(shape))
+
+    def behind(self, value: ir.Value | None, axis: int, channels: int) -> None:
+        """A value that keeps its scale, before a linear node: a Mul may be put between them."""
+        axes = rank(value)
+        if value is None or axes is None or value not in self._may_insert or value in self.inserted:
+            return
+        shape = [1] * axes
+        shape[axis] = channels
+        self.inserted[value] = self.unknowns.fresh(tuple(shape))
 
     def fix(self, *values: ir.Value | None) -> None:
         """These values keep their scale."""
@@ -66,7 +78,7 @@ class Rule(ABC):
     def trace(self, node: ir.Node, tracer: Tracer) -> None:
         """Give the outputs their numbers and state what the inputs' must fulfil."""
 
-    def apply(self, node: ir.Node, scales: Scales, rw: Rewriter) -> None:
+    def apply(self, node: ir.Node, scales: Scales, rw: Rewriter) -> None:  # noqa: B027
         """Change the node so that it reads scaled inputs and makes scaled outputs. Most need nothing."""
 
 

@@ -1,4 +1,4 @@
-"""What the choice of scales has to know of a value: bounds, mean and mean square along the axes that are kept."""
+"""What the choice of scales has to know of a value: bounds, mean and mean square along kept axes."""
 
 from collections.abc import Mapping
 from math import prod

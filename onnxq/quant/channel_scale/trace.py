@@ -1,19 +1,19 @@
 """One walk over a graph: which values can have a scale per channel, and which scales belong together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, is_op
-from onnxq.graph.numeric import IntArray
+from onnxq.graph.match import constant, is_op, producer, rank
+from onnxq.graph.numeric import Array, IntArray
 from onnxq.quant.channel_scale.bounds import Bounded
 from onnxq.quant.channel_scale.elementwise import Carry, Join, Multiply
 from onnxq.quant.channel_scale.gates import GATES, Gated
-from onnxq.quant.channel_scale.linear import Linear
+from onnxq.quant.channel_scale.linear import Linear, read_weight
 from onnxq.quant.channel_scale.moves import MOVES
-from onnxq.quant.channel_scale.normalization import BatchNorm, Lookup, Normalize
+from onnxq.quant.channel_scale.normalization import BatchNorm, Lookup, Normalize, is_norm
 from onnxq.quant.channel_scale.product import Product
 from onnxq.quant.channel_scale.rule import Barrier, Rule, Tracer
 
@@ -25,7 +25,10 @@ _NORMALIZED = ("LayerNormalization", "RMSNormalization", "InstanceNormalization"
 
 @dataclass(frozen=True)
 class Rules:
-    """The rule of every operator. ``gates`` are those that may be taken apart, ``clips`` allows bounds per channel."""
+    """The rule of every operator.
+
+    ``gates`` may be taken apart, ``clips`` allows bounds per channel, ``restore`` a Mul before a layer norm.
+    """
 
     gates: frozenset[str] = frozenset(GATES)
     clips: bool = True
@@ -61,25 +64,64 @@ _TABLE: tuple[tuple[tuple[str, ...], Rule], ...] = (
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The unknown scales of a graph. ``ids`` has signed numbers 1 … ``count`` per value, 0 for no scale."""
+    """The unknown scales of a graph: signed numbers 1 … ``count`` per value, 0 for no scale.
+
+    ``ids`` of values themselves, ``inserted`` of what a new Mul makes of a value for the linear nodes
+    behind it.
+    """
 
     ids: Mapping[ir.Value, IntArray]
+    inserted: Mapping[ir.Value, IntArray]
     count: int
 
-    def of(self, value: ir.Value) -> IntArray:
+    def of(self, value: ir.Value | None) -> IntArray:
         """The numbers of a value; zeros of its rank where it has no scale."""
-        found = self.ids.get(value)
-        return np.zeros((1,) * (0 if value.shape is None else len(value.shape)), np.int64) if found is None else found
+        found = self.ids.get(value) if value is not None else None
+        return np.zeros((1,) * (rank(value) or 0), np.int64) if found is None else found
+
+    def read(self, value: ir.Value | None) -> IntArray:
+        """The numbers of what a linear node reads of a value."""
+        found = self.inserted.get(value) if value is not None else None
+        return self.of(value) if found is None else found
+
+    def only(self, chosen: Array) -> "Trace":
+        """The same with the unknowns of ``chosen`` (bool [count]), numbered anew; the others are 0."""
+        numbers = np.concatenate([[0], np.where(chosen, np.cumsum(chosen), 0)])
+        ids, inserted = (
+            {v: new for v, of in old.items() if (new := np.sign(of) * numbers[np.abs(of)]).any()}
+            for old in (self.ids, self.inserted)
+        )
+        return Trace(ids, inserted, int(np.count_nonzero(chosen)))
 
 
-def trace(graph: ir.Graph, rules: Rules) -> Trace:
-    """Walk the nodes of a graph in order; bodies of If and Loop are not entered, and what they read is fixed."""
-    tracer = Tracer()
+def trace(graph: ir.Graph, rules: Rules, insert: Collection[str] = (), *, mul: bool = True) -> Trace:
+    """Walk the nodes of a graph in order; bodies of If and Loop are not entered, and what they read is fixed.
+
+    ``insert`` names the linear operators in front of which a second normalization or, with ``mul``,
+    a Mul may be put where their input keeps its
+    scale.
+    """
+    found = _walk(graph, rules, ())
+    linear = ((node, read_weight(node)) for node in graph if is_op(node, *insert))
+    data = (node.inputs[weight.data] for node, weight in linear if weight is not None)
+    fixed = [
+        value
+        for value in data
+        if value is not None and value not in found.ids and (mul or is_norm(producer(value)))
+    ]
+    return _walk(graph, rules, fixed) if fixed else found
+
+
+def _walk(graph: ir.Graph, rules: Rules, insert: Collection[ir.Value]) -> Trace:
+    tracer = Tracer(insert)
     for node in graph:
         rules.of(node).trace(node, tracer)
     for value in list(tracer.ids):
         if value.is_graph_output() or any(use.node.graph is not graph for use in value.uses()):
             tracer.fix(value)
     settled = tracer.unknowns.settle()
-    ids = {value: np.sign(of) * settled[np.abs(of)] for value, of in tracer.ids.items()}
-    return Trace({value: of for value, of in ids.items() if of.any()}, int(np.abs(settled).max(initial=0)))
+    ids, inserted = (
+        {v: new for v, of in old.items() if (new := np.sign(of) * settled[np.abs(of)]).any()}
+        for old in (tracer.ids, tracer.inserted)
+    )
+    return Trace(ids, inserted, int(np.abs(settled).max(initial=0)))

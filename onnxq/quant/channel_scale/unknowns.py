@@ -40,7 +40,8 @@ class Unknowns:
     def settle(self) -> IntArray:
         """What every number stands for: int64 [count + 1], entry k is a signed number of 1 … n, or 0.
 
-        Labels spread along the equations until each connected set agrees on its smallest; label 0 is "no scale".
+        Labels spread along the equations until each connected set agrees on its smallest; label 0 is "no
+        scale".
         """
         labels = np.arange(2 * self._count + 1)
         if self._left:

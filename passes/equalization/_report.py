@@ -1,0 +1,30 @@
+"""What the user should know of a scaling besides its edits."""
+
+import logging
+
+from onnxq.graph.rewriter import Rewriter
+from onnxq.pipeline.context import Context
+from onnxq.quant.channel_scale.decide import Scaling
+
+__all__ = ["note"]
+
+_log = logging.getLogger(__name__)
+
+FEW = 8
+"""Below so many samples, the range of a single channel says little."""
+
+
+def note(rw: Rewriter, context: Context, scaling: Scaling) -> None:
+    """Say what was left alone for lack of gain, and that few samples make ranges per channel doubtful."""
+    _log.debug(
+        "%d values scaled, %d Mul inserted, %.1f dB", len(scaling.scales), len(scaling.inserted), scaling.gain
+    )
+    if not scaling.scales and not scaling.inserted:
+        return rw.skip("the model", "no scale would lower the noise of quantization by enough")
+    if context.samples is not None and len(context.samples) < FEW:
+        rw.skip(
+            "the model",
+            f"only {len(context.samples)} samples: bounds of single channels are doubtful, and the scales "
+            f"follow them; {FEW} or more are wanted",
+        )
+    return None
