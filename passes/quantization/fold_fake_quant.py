@@ -68,7 +68,9 @@ def _fold_bias(node: ir.Node, rw: Rewriter, largest: int) -> None:
 def _requantize_weight(node: ir.Node, site: BiasSite, qparams: QParams, rw: Rewriter) -> None:
     source = site.weight_pair.inputs[0]
     name = source.name if source is not None and source.name else "weight"
-    rw.set_input(node, 1, _dequantize(rw, qparams.quantize(site.weight), qparams, name))
+    # From what its own format makes of the weight: quantized anew, 4 bits would become as many as 8 hold.
+    weight = site.weight_qparams.dequantize(site.weight_qparams.quantize(site.weight))
+    rw.set_input(node, 1, _dequantize(rw, qparams.quantize(weight), qparams, name))
     rw.remove(site.weight_pair)
 
 

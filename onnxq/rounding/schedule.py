@@ -1,0 +1,83 @@
+"""Which layers a pass may tune, and in which order."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxq.data.samples import Samples
+from onnxq.errors import DataError
+from onnxq.graph.rewriter import Rewriter
+from onnxq.pipeline.context import Context
+from onnxq.rounding.sites import Site, depths, find_site, levels, linear_nodes
+from onnxq.rounding.twin import tuned_by
+
+__all__ = ["FewSamplesWarning", "Schedule", "find_sites", "need_samples", "plan_schedule"]
+
+FEW = 8
+
+
+class FewSamplesWarning(UserWarning):
+    """There are so few samples that what is learned from them may not hold for others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Layers in an order in which each follows those it depends on.
+
+    ``rounds`` are ranges of positions in it that are measured together: layers that do not depend on each
+    other. More at a time would learn to make up for errors that the layers before them lose meanwhile.
+    ``depth`` says how many layers lie before a value.
+    """
+
+    layers: tuple[Site, ...]
+    rounds: tuple[range, ...]
+    depth: Mapping[ir.Value, int]
+
+
+def find_sites(rw: Rewriter) -> list[Site]:
+    """The layers to tune; those left alone are skipped with their reason.
+
+    None at all where a pass has tuned the model before: the float values to learn from are gone.
+    """
+    if (before := tuned_by(rw.model)) is not None:
+        rw.skip("the model", f"{before} has changed the weights or biases that this pass would learn from")
+        return []
+    sites: list[Site] = []
+    for node in linear_nodes(rw.model):
+        found = find_site(node, rw.model)
+        if isinstance(found, str):
+            rw.skip(node, found)
+        else:
+            sites.append(found)
+    return sites
+
+
+def plan_schedule(model: ir.Model, sites: list[Site]) -> Schedule:
+    """The order for some layers of a model."""
+    depth = depths(model, sites)
+    layers: list[Site] = []
+    rounds: list[range] = []
+    for group in levels(sites, depth):
+        rounds.append(range(len(layers), len(layers) + len(group)))
+        layers += group
+    return Schedule(tuple(layers), tuple(rounds), depth)
+
+
+def need_samples(context: Context, what: str) -> Samples:
+    """The calibration samples, with a warning where there are few.
+
+    Raises:
+        DataError: there are none.
+    """
+    if context.samples is None or not len(context.samples):
+        raise DataError(f"{what} learns from calibration samples, but none were given: pass --data FOLDER")
+    if (count := len(context.samples)) < FEW:
+        warnings.warn(
+            f"{what} learns from {count} calibration samples only: what fits them may not fit others, and less "
+            "is changed the less the held-back ones confirm; 32 or more are better",
+            FewSamplesWarning,
+            stacklevel=2,
+        )
+    return context.samples

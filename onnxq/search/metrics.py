@@ -1,0 +1,148 @@
+"""What a search makes as large as it can: SQNR, a Python function, or a command that prints a number."""
+
+import math
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import onnx_ir as ir
+
+from onnxq.data.samples import Samples
+from onnxq.errors import CheckError, UsageError
+from onnxq.evaluate.compare import compare
+
+__all__ = ["Command", "Function", "Metric", "MetricError", "MetricLike", "Sqnr", "open_metric"]
+
+TIMEOUT = 600.0
+"""Seconds that a command may take for one model."""
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
+_SHOWN = 200
+
+
+class MetricError(CheckError):
+    """A metric could not be computed for one model; the search goes on with the others."""
+
+
+class Metric(Protocol):
+    """A number for a model file: the larger, the better."""
+
+    @property
+    def name(self) -> str:
+        """What it is called; results are resumed under the same name only."""
+        ...
+
+    def __call__(self, path: Path) -> float:
+        """The number, which is finite.
+
+        Raises:
+            MetricError: there is none; says why.
+        """
+        ...
+
+
+MetricLike: TypeAlias = str | Callable[[Path], float]
+
+
+@dataclass(frozen=True)
+class Sqnr:
+    """SQNR in dB of the worst output against the float model, on samples that were not calibrated on."""
+
+    reference: ir.Model
+    samples: Samples
+    name: str = "SQNR dB"
+
+    def __call__(self, path: Path) -> float:
+        found = compare(self.reference, path, self.samples)
+        # a model that differs nowhere is as good as float32 gets
+        return _finite(min(min(output.sqnr_db for output in found.outputs), 200.0), "SQNR")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Python function of the model's path."""
+
+    function: Callable[[Path], float]
+
+    @property
+    def name(self) -> str:
+        kind = self.function
+        module, name = getattr(kind, "__module__", ""), getattr(kind, "__qualname__", type(kind).__qualname__)
+        return f"{module}.{name}"
+
+    def __call__(self, path: Path) -> float:
+        try:
+            value = float(self.function(path))
+        except Exception as error:  # the user's code may raise anything
+            raise MetricError(f"the metric raised {type(error).__name__}: {_short(str(error))}") from error
+        return _finite(value, "the metric")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program, run without a shell, that prints the number; the last number of its output counts.
+
+    ``{model}`` in an argument is replaced by the model's path.
+    """
+
+    words: Sequence[str]
+    timeout: float = TIMEOUT
+
+    @property
+    def name(self) -> str:
+        return shlex.join(self.words)
+
+    def __call__(self, path: Path) -> float:
+        words = [word.replace("{model}", str(path)) for word in self.words]
+        try:
+            done = subprocess.run(
+                words, capture_output=True, text=True, errors="replace", timeout=self.timeout, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise MetricError(f"the metric command took longer than {self.timeout:g} s") from error
+        except OSError as error:
+            raise MetricError(f"the metric command '{words[0]}' cannot be run: {error.strerror}") from error
+        if done.returncode:
+            said = _short(done.stderr or done.stdout)
+            raise MetricError(f"the metric command ended with exit code {done.returncode}: {said}")
+        if not (numbers := _NUMBER.findall(done.stdout)):
+            raise MetricError(f"the metric command printed no number: {_short(done.stdout) or 'nothing'}")
+        return _finite(float(numbers[-1]), "the metric command")
+
+
+def open_metric(metric: MetricLike | None, default: Metric, timeout: float = TIMEOUT) -> Metric:
+    """The metric that a user means: none or ``SQNR`` is ``default``, any other text a command.
+
+    Raises:
+        UsageError: the command cannot be split into words or does not name ``{model}``.
+    """
+    if metric is None or (isinstance(metric, str) and metric.strip().lower() == "sqnr"):
+        return default
+    if not isinstance(metric, str):
+        return Function(metric)
+    try:
+        words = shlex.split(metric)
+    except ValueError as error:
+        raise UsageError(f"cannot read the metric command: {error}: {metric}") from error
+    if not any("{model}" in word for word in words):
+        raise UsageError(
+            f"the metric '{metric}' is neither SQNR nor a command with {{model}} in it, "
+            "such as 'python evaluate.py {model}'"
+        )
+    return Command(tuple(words), timeout)
+
+
+def _finite(value: float, what: str) -> float:
+    if not math.isfinite(value):
+        raise MetricError(f"{what} is {value}, which cannot be compared; it must be a finite number")
+    return value
+
+
+def _short(text: str) -> str:
+    """The end of a text in one line: what a program says last is why it failed."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"…{line[-_SHOWN:]}"

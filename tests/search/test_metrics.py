@@ -1,0 +1,65 @@
+"""Metrics: what a command prints, what a function returns, and what goes wrong, in one clear sentence."""
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onnxq.errors import UsageError
+from onnxq.search.metrics import Command, Function, Metric, MetricError, open_metric
+
+MODEL = Path("some model.onnx")
+
+
+def command(code: str, timeout: float = 20.0) -> Command:
+    return Command((sys.executable, "-c", code, "{model}"), timeout)
+
+
+def test_the_last_number_that_a_command_prints_counts() -> None:
+    assert command("print('epoch 3 top-1: 0.8875')")(MODEL) == 0.8875
+    assert command("print('loss', -1.5e-3)")(MODEL) == -1.5e-3
+    assert command("import sys; print(len(sys.argv[1]))")(MODEL) == len(str(MODEL)), "one argument, no shell"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemExit('no labels')", "ended with exit code 1: no labels"),
+        ("print('done')", "printed no number: done"),
+        ("print('nan')", "is nan, which cannot be compared"),
+        ("import time; time.sleep(9)", "took longer than 0.5 s"),
+    ],
+)
+def test_a_command_that_fails_says_how(code: str, message: str) -> None:
+    with pytest.raises(MetricError, match=message):
+        command(code, 0.5 if "sleep" in code else 20.0)(MODEL)
+
+
+def test_a_program_that_is_not_there() -> None:
+    with pytest.raises(MetricError, match="'/no/such' cannot be run: No such file"):
+        Command(("/no/such", "{model}"))(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda path: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda path: math.nan, "the metric is nan"),
+        (lambda path: "much", "raised ValueError: could not convert"),
+    ],
+)
+def test_a_function_that_fails_says_how(function: Callable[[Path], float], message: str) -> None:
+    with pytest.raises(MetricError, match=message):
+        Function(function)(MODEL)
+
+
+def test_which_metric_a_text_means() -> None:
+    default: Metric = Function(lambda path: 0.0)
+    assert open_metric(None, default) is default
+    assert open_metric("sqnr", default) is default
+    assert open_metric("eval 'a b' {model}", default) == Command(("eval", "a b", "{model}"))
+    for wrong in ("python evaluate.py", "unclosed '{model}"[:10]):
+        with pytest.raises(UsageError, match=r"neither SQNR nor a command|cannot read the metric command"):
+            open_metric(wrong, default)
