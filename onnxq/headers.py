@@ -6,6 +6,8 @@ from onnxq.errors import ModelError
 
 __all__ = ["check_header"]
 
+_FIRST_WITH_OPSETS = 3
+
 
 def check_header(proto: onnx.ModelProto) -> None:
     """Refuse what is no model, too new for the onnx that is installed, or would be lost without a word.
@@ -22,6 +24,8 @@ def check_header(proto: onnx.ModelProto) -> None:
         )
     if not proto.graph.output:
         raise ModelError("its graph has no output")
+    if not proto.opset_import and proto.ir_version >= _FIRST_WITH_OPSETS:
+        raise ModelError("it does not say of which opset its operators are (no opset_import)")
     known = onnx.defs.onnx_opset_version()
     opsets = [(entry.domain, entry.version) for entry in proto.opset_import]
     for domain, version in opsets + [(e.domain, e.version) for f in proto.functions for e in f.opset_import]:

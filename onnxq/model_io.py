@@ -22,9 +22,10 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from onnxq.errors import ModelError, OnnxqError, UsageError
 from onnxq.files import contained, replacing, write_atomically
+from onnxq.graph.forms import check_forms
 from onnxq.graph.wiring import check_wiring
 from onnxq.headers import check_header
-from onnxq.tensors import Slot, check_sizes, embed_external, tensor_slots
+from onnxq.tensors import Slot, check_sizes, embed_external, settle_types, tensor_slots
 
 __all__ = [
     "check",
@@ -85,8 +86,10 @@ def from_proto(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
     check_header(proto)
     try:
         model = ir.from_proto(proto)
-        check_wiring(model)
         check_sizes(model)
+        settle_types(model)
+        check_forms(model)
+        check_wiring(model)
         embed_external(model, folder)
     except OnnxqError:
         raise

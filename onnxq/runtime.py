@@ -33,7 +33,8 @@ _ADVICE = (
     (r"not a registered function/op", "inline or lower that operator, or load the library that brings it"),
     (
         r"Could not find an implementation|NOT_IMPLEMENTED",
-        "the provider has no kernel for that operator and type",
+        "the provider has no kernel for that operator and type; for operators before opset 7 it needs the "
+        "pass raise-opset",
     ),
     (
         r"under development|[Uu]nsupported model IR version|opset \d+ is",

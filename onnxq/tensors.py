@@ -18,7 +18,7 @@ from onnxq.errors import ModelError, OnnxqError
 from onnxq.files import contained, map_bytes
 from onnxq.graph.scopes import scopes
 
-__all__ = ["Slot", "check_sizes", "embed_external", "tensor_slots"]
+__all__ = ["Slot", "check_sizes", "embed_external", "settle_types", "tensor_slots"]
 
 _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
@@ -103,6 +103,24 @@ def embed_external(model: ir.Model, folder: Path | None = None) -> None:
                 slot.put(_mapped(slot.tensor, folder, maps))
 
 
+def settle_types(model: ir.Model) -> None:
+    """Let the data of initializers say their shapes, where a declaration says something else.
+
+    Raises:
+        ModelError: one is declared as another type than its data; names it.
+    """
+    for slot in tensor_slots(model):
+        value, tensor = slot.holder, slot.tensor
+        if not isinstance(value, ir.Value):
+            continue
+        if value.dtype not in (None, tensor.dtype):
+            raise ModelError(
+                f"tensor '{slot.name}' is declared as {value.dtype}, but its data is {tensor.dtype}"
+            )
+        if value.shape is not None and list(value.shape) != list(tensor.shape):
+            value.shape = ir.Shape(tensor.shape)
+
+
 @contextlib.contextmanager
 def _naming(slot: Slot) -> Iterator[None]:
     try:
@@ -117,6 +135,8 @@ def _mapped(
     home = Path(tensor.base_dir) if tensor.base_dir else folder
     if home is None:
         raise ModelError("its data is in an external file, but the model was not loaded from a folder")
+    if not str(tensor.location):
+        raise ModelError("its data is external, but it does not say in which file")
     dims = _dims(list(tensor.shape.numpy()))
     if tensor.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED):
         raise ModelError(f"data of type {tensor.dtype.name} cannot be external")

@@ -45,7 +45,11 @@ def convolve(
         bias = bias + own.reshape(per_channel)
     term = accumulator_term(region, x.scale * scale, low, high, bias)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    if region.profile.dialect == Dialect.FAST:
+        codes, group = regrouped(weight.codes, weight.zero_point, int_attribute(attributes, "group"))
+        weight, attributes = replace(weight, codes=codes), {**attributes, "group": group}
     w, w_zero = weight.constants(rw, ir.DataType.UINT8)
+    x = retyped(rw, x, region.profile.convolved, region.profile) if region.profile.convolved else x
     inputs = [x.codes, w, zero_point(rw, x), w_zero]
     acc = rw.op("ConvInteger", inputs, attributes, like=region.result, dtype=ir.DataType.INT32)
     return requantize(rw, [acc], fixed, region)

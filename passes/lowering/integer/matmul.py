@@ -18,7 +18,8 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.convolution import accumulator_term, zero_point
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.requantize import requantize
+from onnxq.passes.lowering.integer.retyped import retyped
 from onnxq.passes.lowering.integer.weight import read_weight
 from onnxq.quant.fixed_point import fixed_point
 
@@ -56,7 +57,7 @@ def lower_matmul(region: Region, rw: Rewriter) -> ir.Value:
         bias = bias + beta * own
     term = accumulator_term(region, alpha * left.scale * right.scale, right.low, right.high, bias)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
-    left = _as_uint8(rw, left)
+    left = retyped(rw, left, ir.DataType.UINT8, region.profile)
     inputs = [left.codes, right.codes, zero_point(rw, left), right.zero_point]
     acc = rw.op("MatMulInteger", inputs, like=region.result, dtype=ir.DataType.INT32)
     return requantize(rw, [acc], fixed, region)
@@ -96,15 +97,3 @@ def _length(shape: ir.Shape | None, axis: int) -> int | None:
 def _transposed(rw: Rewriter, value: ir.Value) -> ir.Value:
     shape = None if value.shape is None else ir.Shape(list(reversed(list(value.shape))))
     return rw.op("Transpose", [value], {"perm": [1, 0]}, dtype=value.dtype, shape=shape)
-
-
-def _as_uint8(rw: Rewriter, operand: Operand) -> Operand:
-    """The same numbers in uint8: codes and zero point 128 higher."""
-    if not operand.qparams.format.signed:
-        return operand
-    offset = rw.const(np.asarray(128, np.uint8), f"{operand.codes.name or 'codes'}_offset")
-    wrapped = cast(rw, operand.codes, ir.DataType.UINT8)
-    codes = rw.op("Add", [wrapped, offset], like=operand.codes, dtype=ir.DataType.UINT8)
-    fmt = replace(operand.qparams.format, signed=False, narrow=False)
-    zero = np.asarray(operand.zero_point + 128, np.uint8)
-    return Operand(codes, replace(operand.qparams, format=fmt, zero_point=zero))

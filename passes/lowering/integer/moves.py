@@ -13,7 +13,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 
-__all__ = ["SHAPE_READERS", "lower_move"]
+__all__ = ["MOVES", "SHAPE_READERS", "lower_move"]
 
 MOVES = frozenset(
     {
