@@ -119,8 +119,8 @@ def quantize(
         form: ``qdq``, ``qoperator`` or ``integer``; by default what the target takes.
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
-        recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML file,
-            its text, or a recipe.
+        recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
+            file, its text, or a recipe.
         statistics: of :func:`calibrate` with the same target and options; ``data`` then serves the proof.
         state: of a model that hands state from step to step, see :func:`load_samples`.
         proof: on how many samples the result is compared with the float model; 0 for none. Random samples

@@ -118,7 +118,7 @@ def settle_types(model: ir.Model) -> None:
                 f"tensor '{slot.name}' is declared as {value.dtype}, but its data is {tensor.dtype}"
             )
         if value.shape is not None and list(value.shape) != list(tensor.shape):
-            value.shape = ir.Shape(tensor.shape)
+            value.shape = ir.Shape(tensor.shape.numpy())
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def sensitivity(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Rank layers and values by the error that quantizing them alone makes.
+    """Rank layers and values by the error that each alone makes.
 
     Ranges are calibrated on all samples. What stands at the top is what 16 bits, float or better ranges help
     most: `onnxq quantize --auto` and the pass auto-precision search for the best choice of these.

@@ -81,7 +81,8 @@ def digest(samples: Iterable[Sample]) -> str:
 
 def _spec(value: ir.Value) -> InputSpec:
     kind = value.dtype
-    if not isinstance(value.type, ir.TensorType) or kind is None or kind == ir.DataType.STRING:
+    no_numbers = (ir.DataType.STRING, ir.DataType.UNDEFINED)
+    if not isinstance(value.type, ir.TensorType) or kind is None or kind in no_numbers:
         raise ModelError(f"input '{value.name}' is {value.type}: onnxq can feed tensors of numbers only")
     if value.shape is None:
         raise ModelError(f"input '{value.name}' does not declare its rank: give the model's inputs shapes")

@@ -75,8 +75,8 @@ def need_samples(context: Context, what: str) -> Samples:
         raise DataError(f"{what} learns from calibration samples, but none were given: pass --data FOLDER")
     if (count := len(context.samples)) < FEW:
         warnings.warn(
-            f"{what} learns from {count} calibration samples only: what fits them may not fit others, and less "
-            "is changed the less the held-back ones confirm; 32 or more are better",
+            f"{what} learns from {count} calibration samples only: what fits them may not fit others, and "
+            "what the few held back do not confirm is not changed; 32 or more are better",
             FewSamplesWarning,
             stacklevel=2,
         )

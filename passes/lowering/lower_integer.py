@@ -47,7 +47,8 @@ class LowerInteger(Pass):
 
     ``dialect`` is for whom the model is: ``fast`` for ONNX Runtime from 1.24 on, ``portable`` for ONNX
     Runtime from 1.17 on, ``int32`` for runtimes of 32-bit integers, with multipliers of 14 to 16 bits in
-    place of 30. Sums that need more than ``max_accumulator_bits``, sign included, are an error.
+    place of 30. choose-integer-types before it gives inner tensors the types that the dialect wants. Sums
+    that need more than ``max_accumulator_bits``, sign included, are an error.
 
     What cannot be lowered is an error that lists every float node left with its reason. With ``allow_float``
     these stay as islands between DequantizeLinear and QuantizeLinear, each reported.
@@ -70,9 +71,10 @@ class LowerInteger(Pass):
                 f"lower-integer needs opset {OPSET} or later, found {opset}: raise the opset first"
             )
         _annotate(rw.model)
+        profile = self._profile(context)
         inputs = lower_inputs(rw)
         operands = QdqOperands(rw)
-        reasons = lower_regions(rw, operands, self._profile(context))
+        reasons = lower_regions(rw, operands, profile)
         sweep(rw, lower_outputs(rw, operands))
         rw.finish()
         rw.drop(*_unread(rw.model))

@@ -78,6 +78,15 @@ def test_one_message(onnxq: Run, tmp_path: Path, case: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.onnx"]
 
 
+def test_an_input_of_no_type(onnxq: Run, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(f"{HEAD} g (float[2] x) => (float[2] y) {{ y = Sigmoid (x) }}")
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UNDEFINED
+    onnx.save(model, tmp_path / "in.onnx")
+    done = onnxq("quantize", tmp_path / "in.onnx", "--data", "random:1", "-o", tmp_path / "out.onnx")
+    assert done.code == 2
+    assert "input 'x' is UNDEFINED: onnxq can feed tensors of numbers only" in done.err
+
+
 @pytest.mark.parametrize(
     "unread",
     [

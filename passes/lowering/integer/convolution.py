@@ -4,23 +4,30 @@
     y = clamp(z_y + s_x·s_w[c]/s_y · (acc + b[c]))
 
 Padding inserts z_x, that is, zero. Weights are uint8 (int8 ones move by 128, and so does their zero point):
-ONNX Runtime has a fast kernel for those only, and before 1.24 none for int8.
+ONNX Runtime has a fast kernel for those only, and before 1.24 none for int8. The fast kernel wants int8
+codes, and depthwise convolutions in larger groups.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import AttributeValue, Rewriter
+from onnxq.passes.lowering.integer.grouping import regrouped
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
+from onnxq.passes.lowering.integer.retyped import retyped
 from onnxq.passes.lowering.integer.weight import Weight, read_weight
 from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
 
-__all__ = ["accumulator_term", "convolve", "lower_conv", "zero_point"]
+__all__ = ["accumulator_term", "conv_integer", "convolve", "lower_conv", "zero_point"]
+
+UINT8 = ir.DataType.UINT8
 
 
 def lower_conv(region: Region, rw: Rewriter) -> ir.Value:
@@ -45,14 +52,26 @@ def convolve(
         bias = bias + own.reshape(per_channel)
     term = accumulator_term(region, x.scale * scale, low, high, bias)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
-    if region.profile.dialect == Dialect.FAST:
-        codes, group = regrouped(weight.codes, weight.zero_point, int_attribute(attributes, "group"))
-        weight, attributes = replace(weight, codes=codes), {**attributes, "group": group}
-    w, w_zero = weight.constants(rw, ir.DataType.UINT8)
-    x = retyped(rw, x, region.profile.convolved, region.profile) if region.profile.convolved else x
-    inputs = [x.codes, w, zero_point(rw, x), w_zero]
-    acc = rw.op("ConvInteger", inputs, attributes, like=region.result, dtype=ir.DataType.INT32)
+    acc = conv_integer(region, rw, x, weight, attributes)
     return requantize(rw, [acc], fixed, region)
+
+
+def conv_integer(
+    region: Region, rw: Rewriter, x: Operand, weight: Weight, attributes: Mapping[str, AttributeValue]
+) -> ir.Value:
+    """Prepare ``Σ (x − z_x)·(w − z_w)``, of the result's shape, in types and groups of the dialect."""
+    profile = region.profile
+    if profile.dialect == Dialect.FAST:
+        given = attributes.get("group", 1)
+        group = given.as_int() if isinstance(given, ir.Attr) else given
+        assert isinstance(group, int), "a group is a number"
+        codes, group = regrouped(weight.codes, weight.zero_point, group)
+        weight, attributes = replace(weight, codes=codes), {**attributes, "group": group}
+    if profile.dialect == Dialect.PORTABLE:
+        x = retyped(rw, x, UINT8, profile)
+    w, w_zero = weight.constants(rw, UINT8)
+    inputs = [x.codes, w, zero_point(rw, x), w_zero]
+    return rw.op("ConvInteger", inputs, attributes, like=region.result, dtype=ir.DataType.INT32)
 
 
 def accumulator_term(

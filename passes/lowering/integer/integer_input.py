@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnxq.graph.match import get_input
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
 from onnxq.quant.fixed_point import Term, fixed_point
@@ -27,8 +28,11 @@ def lower_cast(region: Region, rw: Rewriter) -> ir.Value:
         raise Refused("the type of its input is not known; run shape inference")
     if value.dtype == ir.DataType.BOOL:
         codes = np.clip(region.output.quantize(np.asarray([0, 1], np.float32)), region.low, region.high)
-        no, yes = (rw.const(code.reshape(()), f"{region.result.name}_{code}") for code in codes)
-        return rw.op("Where", [value, yes, no], like=region.result, dtype=region.output.format.ir_dtype)
+        # ONNX Runtime before 1.31 chooses between no int8
+        dtype = region.output.format.ir_dtype
+        word = ir.DataType.INT32 if region.profile.dialect == Dialect.PORTABLE else dtype
+        no, yes = (rw.const(code.astype(word.numpy()), f"{region.result.name}_{code}") for code in codes)
+        return cast(rw, rw.op("Where", [value, yes, no], like=region.result, dtype=word), dtype)
     if not value.dtype.is_integer():
         raise Refused(f"it casts from {value.dtype.name.lower()}; booleans and integers have a rule")
     if value.dtype.itemsize > 4:

@@ -15,10 +15,11 @@ import onnx_ir as ir
 from onnxq.graph.match import static_shape
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import AttributeValue, Rewriter
-from onnxq.passes.lowering.integer.convolution import zero_point
+from onnxq.passes.lowering.integer.convolution import conv_integer
 from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
+from onnxq.passes.lowering.integer.weight import Weight
 from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
 
 __all__ = ["lower_average_pool"]
@@ -45,16 +46,9 @@ def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
         region.high,
         where=region.where,
     )
-    ones = rw.const(np.ones((channels, 1, *kernel), np.uint8), f"{region.result.name}_ones")
-    none = rw.const(np.zeros((), np.uint8), f"{region.result.name}_ones_zero_point")
+    ones = Weight(np.ones((channels, 1, *kernel), np.int64), 0, np.ones(()), f"{region.result.name}_ones")
     copied = {k: v for k, v in attributes.items() if k not in ("count_include_pad", "ceil_mode")}
-    acc = rw.op(
-        "ConvInteger",
-        [x.codes, ones, zero_point(rw, x), none],
-        {**copied, "group": channels, **padding},
-        like=region.result,
-        dtype=ir.DataType.INT32,
-    )
+    acc = conv_integer(region, rw, x, ones, {**copied, "group": channels, **padding})
     return requantize(rw, [acc], fixed, region)
 
 

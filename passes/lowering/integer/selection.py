@@ -6,6 +6,8 @@ since rounding keeps order. So each input gets the output's parameters, by a tab
 operator itself runs on codes.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -13,10 +15,14 @@ from onnxq.graph.match import get_input, is_op
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.lookup import gather, rescale
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
+from onnxq.passes.lowering.integer.words import cast
 from onnxq.quant.qparams import QParams
 
 __all__ = ["lower_constant_move", "lower_selection", "rescaled"]
+
+INT32, BOOL = ir.DataType.INT32, ir.DataType.BOOL
 
 
 def lower_selection(region: Region, rw: Rewriter) -> ir.Value:
@@ -33,13 +39,22 @@ def lower_selection(region: Region, rw: Rewriter) -> ir.Value:
         codes = region.output.quantize(number.astype(np.float32))
         inputs.append(rw.const(codes, f"{region.result.name}_constant"))
     dtype = region.output.format.ir_dtype
-    chosen = rw.op(region.node.op_type, inputs, region.node.attributes, like=region.result, dtype=dtype)
+    chosen = _chosen(region, rw, inputs)
     fmt = region.output.format
     if (region.low, region.high) == (fmt.qmin, fmt.qmax):
         return chosen
     bounds = (np.asarray(end, fmt.dtype) for end in (region.low, region.high))
     ends = [rw.const(bound, f"{region.result.name}_bound") for bound in bounds]
     return rw.op("Clip", [chosen, *ends], like=region.result, dtype=dtype)
+
+
+def _chosen(region: Region, rw: Rewriter, inputs: Sequence[ir.Value | None]) -> ir.Value:
+    """The operator on codes; Max, Min and Where in int32 where older kernels are to run it."""
+    dtype = region.output.format.ir_dtype
+    if region.profile.dialect == Dialect.PORTABLE and not is_op(region.node, "Concat"):
+        wide = [v if v is None or v.dtype == BOOL else cast(rw, v, INT32) for v in inputs]
+        return cast(rw, rw.op(region.node.op_type, wide, like=region.result, dtype=INT32), dtype)
+    return rw.op(region.node.op_type, inputs, region.node.attributes, like=region.result, dtype=dtype)
 
 
 def lower_constant_move(region: Region, rw: Rewriter) -> ir.Value:

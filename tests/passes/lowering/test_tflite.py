@@ -61,8 +61,8 @@ def _run(model: ir.Model, lowering: LowerInteger, feeds: dict[str, Array]) -> Ar
 @pytest.mark.parametrize("scale_y", [0.01, 0.3, 1.0, 7.0])
 def test_convolution(onnx_text: Text, lowering: LowerInteger, scale_y: float) -> None:
     text = f"""g (float[1,3,64,8] x) => (float[1,8,64,8] y)
-      <float s = {{0.05}}, int8 z = {{-7}}, float t = {{{scale_y}}}, int8 u = {{3}}, int8[8,3,1,1] w, float[8] v,
-       int8[8] o, float[8] c, int32[8] b, int32[8] p> {{
+      <float s = {{0.05}}, int8 z = {{-7}}, float t = {{{scale_y}}}, int8 u = {{3}}, 
+       int8[8,3,1,1] w, float[8] v, int8[8] o, float[8] c, int32[8] b, int32[8] p> {{
         q = QuantizeLinear (x, s, z)
         d = DequantizeLinear (q, s, z)
         e = DequantizeLinear <axis = 0> (w, v, o)
@@ -76,9 +76,10 @@ def test_convolution(onnx_text: Text, lowering: LowerInteger, scale_y: float) ->
     v = np.exp2(rng.uniform(-12, 0, 8)).astype(np.float32)
     v[0], v[1] = 2.0**-6, 2.0**-5
     b = rng.integers(-2000, 2000, 8).astype(np.int32)
-    zeros = {"o": np.zeros(8, np.int8), "p": np.zeros(8, np.int32)}
+    zeros: dict[str, Array] = {"o": np.zeros(8, np.int8), "p": np.zeros(8, np.int32)}
     model = onnx_text(text)
-    for name, array in {"w": w, "v": v, "b": b, "c": np.float32(0.05) * v, **zeros}.items():
+    constants: dict[str, Array] = {"w": w, "v": v, "b": b, "c": np.float32(0.05) * v, **zeros}
+    for name, array in constants.items():
         model.graph.initializers[name].const_value = ir.tensor(array)
     acc = (
         np.einsum("nchw,oc->nohw", x.astype(np.int64) + 7, w[:, :, 0, 0].astype(np.int64)) + b[:, None, None]
@@ -98,7 +99,8 @@ def test_elementwise(
 ) -> None:
     s, t, u = (float(np.float32(scale)) for scale in scales)
     text = f"""g (float[256,1] a, float[1,256] b) => (float[256,256] y)
-      <float s = {{{s}}}, int8 i = {{-5}}, float t = {{{t}}}, int8 j = {{9}}, float u = {{{u}}}, int8 k = {{2}}> {{
+      <float s = {{{s}}}, int8 i = {{-5}}, float t = {{{t}}}, int8 j = {{9}}, float u = {{{u}}},
+       int8 k = {{2}}> {{
         a_q = QuantizeLinear (a, s, i)
         a_d = DequantizeLinear (a_q, s, i)
         b_q = QuantizeLinear (b, t, j)

@@ -1,19 +1,9 @@
-"""int8 or uint8 for each inner tensor, by what reads it; the numbers stay the same.
-
-    QuantizeLinear(x, s, z: uint8)   ⇔   QuantizeLinear(x, s, z − 128: int8)
-
-Codes and zero point move together, so this is free wherever a QuantizeLinear is still to become integers.
-Tensors that moving and selecting operators join keep one type. Inputs and outputs of the model keep theirs.
-
-| dialect  | type                                                                           |
-|----------|--------------------------------------------------------------------------------|
-| fast     | int8 in front of a Conv, uint8 on the left of a MatMul or Gemm, int8 on its right |
-| portable | uint8                                                                          |
-| int32    | int8: some runtimes pool the maximum of uint8 as if it had a sign              |
-"""
+"""int8 or uint8 for the inner tensors of a Q/DQ graph, as what reads them wants."""
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -21,14 +11,16 @@ from onnxq.graph.match import consumers, get_input, is_op, producer
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import scopes
 from onnxq.passes.lowering.integer.moves import MOVES
-from onnxq.passes.lowering.integer.profile import Dialect, Profile
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.retyped import retyped_qparams
+from onnxq.pipeline.base import Contract, Pass
+from onnxq.pipeline.context import Context
 from onnxq.quant.qdq import qparams_of
 
-__all__ = ["choose_types"]
+__all__ = ["ChooseIntegerTypes"]
 
 INT8, UINT8 = ir.DataType.INT8, ir.DataType.UINT8
-JOINS = MOVES | {"Max", "Min", "Where", "Relu", "Clip"}
+JOINS = MOVES | {"Max", "Min", "Where"}
 CONVOLUTIONS = ("Conv", "ConvTranspose", "AveragePool")
 PRODUCTS = ("Gemm", "MatMul")
 
@@ -48,8 +40,31 @@ class _Groups:
         self.parents[self.find(a)] = self.find(b)
 
 
-def choose_types(rw: Rewriter, profile: Profile) -> None:
-    """Give every group of inner tensors the type that the dialect wants for it."""
+@dataclass(frozen=True)
+class ChooseIntegerTypes(Pass):
+    """Give each inner tensor of a Q/DQ graph int8 or uint8, whichever lower-integer's dialect runs faster.
+
+           QuantizeLinear(x, s, z: uint8)   =>   QuantizeLinear(x, s, z − 128: int8)      or back
+
+    Codes and zero point move together, so that every number stays the same. ``fast`` wants int8 in front of
+    a Conv, where ONNX Runtime multiplies weights of uint8 from the left, and uint8 on the left of a MatMul or
+    Gemm, int8 on its right. ``portable`` wants uint8, since ONNX Runtime before 1.24 convolves nothing else.
+    ``int32`` wants int8, since some runtimes pool the maximum of uint8 as if it had a sign.
+
+    Tensors that moving and selecting operators join keep one type. Inputs and outputs of the model keep
+    theirs, and so does a tensor that anything but a DequantizeLinear reads.
+    """
+
+    name: ClassVar[str] = "choose-integer-types"
+    contract: ClassVar[Contract] = Contract.EXACT
+
+    dialect: Dialect = Dialect.FAST
+
+    def apply(self, rw: Rewriter, context: Context, /) -> None:
+        _choose(rw, self.dialect)
+
+
+def _choose(rw: Rewriter, dialect: Dialect) -> None:
     quantizers = [
         node
         for scope in scopes(rw.model)
@@ -57,7 +72,7 @@ def choose_types(rw: Rewriter, profile: Profile) -> None:
         for node in scope.graph
         if is_op(node, "QuantizeLinear")
     ]
-    groups, fixed, wishes = _Groups(), set[ir.Value](), dict[ir.Value, Counter[ir.DataType]]()
+    groups, wishes = _Groups(), dict[ir.Value, Counter[ir.DataType]]()
     for node in quantizers:
         for source in _sources(node.inputs[0]):
             groups.join(node.outputs[0], source)
@@ -66,7 +81,7 @@ def choose_types(rw: Rewriter, profile: Profile) -> None:
     fixed |= {groups.find(node.outputs[0]) for node in quantizers if not _free(node)}
     for node in quantizers:
         wish = wishes.setdefault(groups.find(node.outputs[0]), Counter())
-        wish.update(_wishes(node.outputs[0], profile.dialect))
+        wish.update(_wishes(node.outputs[0], dialect))
     for node in quantizers:
         group = groups.find(node.outputs[0])
         if group not in fixed and wishes[group]:
