@@ -29,7 +29,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "import": Preset(
             "freeze-inputs, inline-functions, lift-constants, import-fake-quant, simplify, "
-            "inline-constant-if, raise-opset, lift-constants, infer-shapes",
+            "inline-constant-if, raise-opset, floats-to-float32, lift-constants, "
+            "infer-shapes",
             "any model becomes one graph of opset 19 or newer with constants as initializers and known types",
         ),
         "clean": Preset(
