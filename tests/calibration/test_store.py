@@ -1,5 +1,6 @@
 """The file: one form, refused when it is damaged or another model's, the same however the work was cut."""
 
+import errno
 import json
 import os
 import signal
@@ -30,7 +31,7 @@ from onnxq.calibration.statistics import ChannelMinMax, MinMax, Statistic
 from onnxq.calibration.store import StatisticsFile, merge_files
 from onnxq.data.iterables import iterable_samples
 from onnxq.data.samples import Samples
-from onnxq.errors import DataError
+from onnxq.errors import DataError, UsageError
 from onnxq.graph.numeric import Array
 from onnxq.pipeline.context import silent
 
@@ -130,6 +131,29 @@ def _wait_for_change(path: Path) -> None:
             return
         time.sleep(0.005)
     pytest.fail("no checkpoint was written")
+
+
+def test_a_full_disk_at_a_checkpoint_loses_nothing(
+    model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second checkpoint fails; the first stays, and the next run ends in the bytes of a whole one."""
+    writes, fsync = iter([True, False]), os.fsync
+
+    def filling_up(handle: int) -> None:
+        if not next(writes, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    path = tmp_path / "a.stats.npz"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", filling_up)
+        with pytest.raises(UsageError, match="No space left on device"):
+            calibrate(model, _samples(), _wants(), silent, path=path, seconds=0)
+    assert os.listdir(tmp_path) == [path.name]
+    kept = StatisticsFile.load(path)
+    assert not kept.complete
+    whole = calibrate(model, _samples(), _wants(), silent)
+    assert calibrate(model, _samples(), _wants(), silent, path=path).to_bytes() == whole.to_bytes()
 
 
 def test_every_flipped_bit_and_every_cut_is_found(model: ir.Model, tmp_path: Path) -> None:
