@@ -131,3 +131,24 @@ def test_a_scaled_gemm_keeps_its_float_bias_with_a_reason(onnx_text: Text) -> No
     done = FoldFakeQuant().run(model, Context())
     assert not done.modified
     assert "alpha and beta" in done.skips[0].reason
+
+
+def test_a_finer_scale_keeps_the_values_of_weights_of_few_bits(onnx_text: Text) -> None:
+    """Codes of 4 bits may move to a finer scale for the bias's sake; what they stand for may not change."""
+    model = onnx_text("""g (uint8[1,2,4,4] q) => (uint8[1,2,4,4] y)
+        <float sx = {0.5}, uint8 zx = {3}, float[2,2,1,1] W = {0.3, -1.7, 0.9, 0.1}, float[2] b = {0.3, 0.7},
+         float[2] sw = {0.25, 0.25}, int8[2] zw = {0, 0}, float sy = {0.01}, uint8 zy = {0}> {
+        x = DequantizeLinear (q, sx, zx)
+        wq = QuantizeLinear <axis = 0> (W, sw, zw)
+        wd = DequantizeLinear <axis = 0> (wq, sw, zw)
+        c = Conv (x, wd, b)
+        y = QuantizeLinear (c, sy, zy)
+    }""")
+    FoldFakeQuant().run(model, Context())
+    conv = next(node for node in model.graph if node.op_type == "Conv")
+    found = dequantized(conv.inputs[1])
+    assert found is not None
+    codes = constant(found[0].inputs[0])
+    assert codes is not None
+    assert (found[1].scale < 0.25).all(), "the scale is finer, or this proves nothing"
+    np.testing.assert_array_equal(found[1].dequantize(codes).reshape(-1), [0.25, -1.75, 1.0, 0.0])
