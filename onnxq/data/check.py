@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxq.data.samples import InputSpec, Sample, Samples, digest
-from onnxq.data.suggest import did_you_mean
 from onnxq.errors import DataError
 from onnxq.graph.numeric import Array
+from onnxq.suggest import did_you_mean
 
 __all__ = ["CheckedSamples", "check_samples", "fit"]
 

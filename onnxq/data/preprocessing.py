@@ -29,8 +29,8 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import TypeVar
 
-from onnxq.data.suggest import did_you_mean
 from onnxq.errors import UsageError
+from onnxq.suggest import did_you_mean
 
 __all__ = ["Preprocessing"]
 

@@ -20,10 +20,10 @@ from onnxq.data.iterables import SpooledSamples
 from onnxq.data.preprocessing import Preprocessing
 from onnxq.data.samples import MAX_SAMPLE_BYTES, InputSpec, Sample, Samples, input_specs
 from onnxq.data.source import Source, open_samples
-from onnxq.data.suggest import did_you_mean
 from onnxq.errors import DataError, UsageError
 from onnxq.graph.numeric import Array
 from onnxq.runtime import Session
+from onnxq.suggest import did_you_mean
 
 __all__ = ["carry_state", "parse_state"]
 

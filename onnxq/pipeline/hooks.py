@@ -12,9 +12,9 @@ from onnxq.graph.outline import outline
 from onnxq.graph.verify import Signature, signature, verify
 from onnxq.pipeline.base import Contract
 from onnxq.pipeline.context import Context
-from onnxq.pipeline.registry import did_you_mean
 from onnxq.pipeline.runner import Hook, StepReport
 from onnxq.pipeline.spec import Pipeline
+from onnxq.suggest import did_you_mean
 
 __all__ = ["DumpAfter", "StopAfter", "TimePasses", "VerifyEach"]
 

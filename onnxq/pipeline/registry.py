@@ -9,19 +9,19 @@ with pass classes in it:
 Discovery imports the modules once, when a pass is first asked for.
 """
 
-import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType, ModuleType
 
 from onnxq.errors import UsageError
 from onnxq.pipeline.base import Pass
+from onnxq.suggest import did_you_mean
 
-__all__ = ["ENTRY_POINT_GROUP", "all_passes", "did_you_mean", "find"]
+__all__ = ["ENTRY_POINT_GROUP", "all_passes", "find"]
 
 ENTRY_POINT_GROUP = "onnxq.passes"
 
@@ -54,12 +54,6 @@ def find(name: str) -> type[Pass]:
     if name not in passes:
         raise UsageError(f"no pass '{name}'{did_you_mean(name, passes)}")
     return passes[name]
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or nothing."""
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _own_passes() -> Iterator[type[Pass]]:

@@ -22,6 +22,7 @@ from onnxq.pipeline import presets, registry
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.options import options
 from onnxq.pipeline.scan import NAME, Scanner
+from onnxq.suggest import did_you_mean
 
 __all__ = ["DEFAULT_MAX", "Pipeline", "Repeat", "Step", "parse"]
 
@@ -120,7 +121,7 @@ class _Parser(Scanner):
             cls = registry.find(name)
         except UsageError:
             known = [*registry.all_passes(), *presets.PRESETS, "repeat"]
-            hint = registry.did_you_mean(name, known) or "; `onnxq passes` lists all"
+            hint = did_you_mean(name, known) or "; `onnxq passes` lists all"
             self.fail(f"no pass '{name}'{hint}", start)
         return (self.step(cls, start),)
 
@@ -130,7 +131,7 @@ class _Parser(Scanner):
 
         def option(key: str, at: int) -> None:
             if key not in known:
-                hint = registry.did_you_mean(key, known)
+                hint = did_you_mean(key, known)
                 listing = "".join(f"\n    {option}" for option in known.values()) or " none"
                 self.fail(f"'{cls.name}' has no option '{key}'{hint}", at, f"its options:{listing}")
             self.blanks()

@@ -1,13 +1,14 @@
-"""Reading Q/DQ nodes: their parameters, and the pairs they form."""
+"""Q/DQ nodes: reading their parameters, and writing pairs."""
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, get_input, is_op, producer, rank
+from onnxq.graph.rewriter import Rewriter
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.qparams import QParams
 
-__all__ = ["dequantized", "qparams_of", "through_fake_quant"]
+__all__ = ["dequantized", "insert_pair", "parameters", "qparams_of", "through_fake_quant"]
 
 _FORMATS = {
     "int8": IntFormat(8, signed=True),
@@ -58,3 +59,22 @@ def through_fake_quant(value: ir.Value | None) -> ir.Value | None:
     while (node := producer(value)) is not None and is_op(node, "DequantizeLinear", "QuantizeLinear"):
         value = node.inputs[0]
     return value
+
+
+def parameters(rw: Rewriter, qparams: QParams, name: str) -> list[ir.Value]:
+    """Scale and zero point as constants, named after the value they belong to."""
+    return [rw.const(qparams.scale, f"{name}_scale"), rw.const(qparams.zero_point, f"{name}_zero_point")]
+
+
+def insert_pair(
+    rw: Rewriter, value: ir.Value, qparams: QParams, readers: list[ir.Node] | None = None
+) -> ir.Value:
+    """Put one Q/DQ pair behind ``value``; ``readers`` (default: all) read its output, which is returned."""
+    name = value.name or "value"
+    axis = {} if qparams.axis is None else {"axis": qparams.axis}
+    params, dtype = parameters(rw, qparams, name), qparams.format.ir_dtype
+    coded = f"{name}_quantized"
+    codes = rw.op("QuantizeLinear", [value, *params], axis, like=value, dtype=dtype, output=coded)
+    real = rw.op("DequantizeLinear", [codes, *params], axis, like=value, output=f"{name}_dequantized")
+    rw.interpose(value, real, readers)
+    return real

@@ -7,9 +7,9 @@ from onnxq.calibration.ranges import get_method, method_names
 from onnxq.calibration.statistics import ChannelMinMax, MinMax, Statistic
 from onnxq.calibration.store import StatisticsFile
 from onnxq.errors import UsageError
-from onnxq.pipeline.registry import did_you_mean
 from onnxq.quant.formats import IntFormat
 from onnxq.report.table import Table, plural
+from onnxq.suggest import did_you_mean
 
 __all__ = ["chosen", "histogram_of", "origin", "ranges"]
 

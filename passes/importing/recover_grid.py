@@ -14,7 +14,7 @@ from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.grid import weight_grid
 from onnxq.quant.operators import LINEAR, operands, weight_axis
-from onnxq.quant.qparams import QParams
+from onnxq.quant.qdq import insert_pair
 
 __all__ = ["RecoverGrid"]
 
@@ -43,7 +43,7 @@ class RecoverGrid(Pass):
                 continue
             qparams = weight_grid(array, axes.pop() if len(axes) == 1 else None)
             if qparams is not None and np.array_equal(qparams.dequantize(qparams.quantize(array)), array):
-                _insert(value, readers, qparams, rw)
+                insert_pair(rw, value, qparams, readers)
 
 
 def _weights(model: ir.Model) -> dict[ir.Value, list[ir.Node]]:
@@ -60,20 +60,3 @@ def _read(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Value]]:
         value = None if index is None else get_input(node, index)
         if value is not None and constant(value) is not None:
             yield node, value
-
-
-def _insert(value: ir.Value, readers: list[ir.Node], qparams: QParams, rw: Rewriter) -> None:
-    """One pair in front of the readers."""
-    name = value.name or "weight"
-    params = [rw.const(qparams.scale, f"{name}_scale"), rw.const(qparams.zero_point, f"{name}_zero_point")]
-    axis = {} if qparams.axis is None else {"axis": qparams.axis}
-    codes = rw.op(
-        "QuantizeLinear",
-        [value, *params],
-        axis,
-        like=value,
-        dtype=qparams.format.ir_dtype,
-        output=f"{name}_quantized",
-    )
-    real = rw.op("DequantizeLinear", [codes, *params], axis, like=value, output=f"{name}_dequantized")
-    rw.interpose(value, real, readers)

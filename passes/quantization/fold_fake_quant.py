@@ -13,7 +13,7 @@ from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.bias import BiasSite, accumulator_qparams, bias_codes, find_bias, finer_scale, roomy_scale
 from onnxq.quant.operators import LINEAR
-from onnxq.quant.qdq import qparams_of
+from onnxq.quant.qdq import parameters, qparams_of
 from onnxq.quant.qparams import QParams
 
 __all__ = ["FoldFakeQuant"]
@@ -75,11 +75,7 @@ def _requantize_weight(node: ir.Node, site: BiasSite, qparams: QParams, rw: Rewr
 
 
 def _dequantize(rw: Rewriter, codes: np.ndarray, qparams: QParams, name: str) -> ir.Value:
-    inputs = [
-        rw.const(codes, f"{name}_quantized"),
-        rw.const(qparams.scale, f"{name}_scale"),
-        rw.const(qparams.zero_point, f"{name}_zero_point"),
-    ]
+    inputs = [rw.const(codes, f"{name}_quantized"), *parameters(rw, qparams, name)]
     axis = {} if qparams.axis is None else {"axis": qparams.axis}
     shape, dtype = ir.Shape(codes.shape), ir.DataType.FLOAT
     return rw.op("DequantizeLinear", inputs, axis, dtype=dtype, shape=shape, output=f"{name}_dequantized")

@@ -18,12 +18,12 @@ from onnxq.quant.formats import IntFormat
 from onnxq.quant.measured import measured_ranges
 from onnxq.quant.placement import check_shapes, plan
 from onnxq.quant.plan import Plan
-from onnxq.quant.qparams import QParams
+from onnxq.quant.qdq import insert_pair
 from onnxq.quant.recipe import load_recipe
 from onnxq.quant.resolve import constant_ranges, resolve
 from onnxq.targets.target import Target
 
-__all__ = ["InsertQdq", "insert_pair"]
+__all__ = ["InsertQdq"]
 
 SIXTEEN_BIT_OPSET = 21
 
@@ -132,26 +132,3 @@ def _refuse_nothing(decisions: Plan, model: ir.Model) -> None:
     raise ModelError(
         f"no operator of the model can be quantized for target {decisions.target} ({listed or 'it has none'})"
     )
-
-
-def insert_pair(
-    rw: Rewriter, value: ir.Value, qparams: QParams, readers: list[ir.Node] | None = None
-) -> ir.Value:
-    """Put one Q/DQ pair behind ``value``; ``readers`` (default: all) read its output, which is returned."""
-    name = value.name or "value"
-    axis = {} if qparams.axis is None else {"axis": qparams.axis}
-    scale = rw.const(qparams.scale, f"{name}_scale")
-    zero_point = rw.const(qparams.zero_point, f"{name}_zero_point")
-    codes = rw.op(
-        "QuantizeLinear",
-        [value, scale, zero_point],
-        axis,
-        like=value,
-        dtype=qparams.format.ir_dtype,
-        output=f"{name}_quantized",
-    )
-    real = rw.op(
-        "DequantizeLinear", [codes, scale, zero_point], axis, like=value, output=f"{name}_dequantized"
-    )
-    rw.interpose(value, real, readers)
-    return real

@@ -15,9 +15,10 @@ from onnxq.evaluate.sensitivity import sensitivity
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import named_values
 from onnxq.passes.importing.infer_shapes import InferShapes
-from onnxq.passes.quantization.insert_qdq import InsertQdq, insert_pair
+from onnxq.passes.quantization.insert_qdq import InsertQdq
 from onnxq.pipeline.context import Context
 from onnxq.quant.formats import UINT8
+from onnxq.quant.qdq import insert_pair
 from onnxq.quant.qparams import qparams_from_range
 from onnxq.report.sensitivity import as_dict, picture, tables
 

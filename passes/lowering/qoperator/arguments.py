@@ -16,7 +16,7 @@ from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.quant.qparams import QParams
+from onnxq.quant.qdq import parameters
 
 __all__ = [
     "MICROSOFT",
@@ -25,7 +25,6 @@ __all__ = [
     "centred",
     "check_sums",
     "node",
-    "parameters",
     "real_scale",
     "result",
     "triple",
@@ -82,11 +81,6 @@ def centred(weight: Operand) -> IntArray:
 def real_scale(operand: Operand) -> FloatArray:
     """The scales of an operand in float64, so that a product of two is exact."""
     return operand.qparams.scale.astype(np.float64)
-
-
-def parameters(rw: Rewriter, qparams: QParams, name: str) -> list[ir.Value]:
-    """Scale and zero point as constants."""
-    return [rw.const(qparams.scale, f"{name}_scale"), rw.const(qparams.zero_point, f"{name}_zero_point")]
 
 
 def triple(rw: Rewriter, operand: Operand) -> list[ir.Value]:

@@ -16,10 +16,10 @@ from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.qoperator.arguments import (
     bias_value,
     check_sums,
-    parameters,
     real_scale,
     result,
 )
+from onnxq.quant.qdq import parameters
 from onnxq.quant.qparams import QParams
 
 __all__ = ["product_as_conv"]
