@@ -19,7 +19,8 @@ __all__ = ["verify"]
 def verify(
     model: opt.Model,
     integer_only: Annotated[
-        bool, typer.Option("--integer-only", help="Also list every float tensor, initializer and attribute.")
+        bool,
+        typer.Option("--integer-only", help="Also prove that nothing is float and no integer overflows."),
     ] = False,
     target: Annotated[
         str | None, typer.Option(metavar="T", help="Also check what this target's toolchain demands.")
@@ -37,17 +38,25 @@ def verify(
         result(f"{check}: {complaint or 'ok'}")
         failures += [check] if complaint else []
     if integer_only:
-        from onnxq.evaluate.integer_only import float_tensors
-
-        found = float_tensors(loaded)
-        count = plural(len(found), "float tensor")
-        rows = [(tensor.name, tensor.where, tensor.reason) for tensor in found]
-        result(Table(count, ["name", "scope", "what"], rows) if found else count)
-        failures += [count] if found else []
+        failures += _certificate(loaded)
     if target is not None:
         failures += _rules(loaded, target)
     if failures:
         raise CheckError(f"'{model}' fails: {', '.join(failures)}")
+
+
+def _certificate(model: "ir.Model") -> list[str]:
+    """Print what is proven of the model's integers; gives what is not as it should be."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    from onnxq.evaluate.certificate import certify
+    from onnxq.report.certificate import certificate_tables
+
+    found = certify(ShapeInferencePass()(model.clone()).model)
+    for table in certificate_tables(found):
+        result(table)
+    wrong = {"float tensor": found.floats, "word too narrow": found.violations}
+    return [plural(len(rows), name) for name, rows in wrong.items() if rows]
 
 
 def _rules(model: "ir.Model", name: str) -> list[str]:

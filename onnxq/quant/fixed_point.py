@@ -161,15 +161,15 @@ def signed_bits(low: int, high: int) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
 
 
-def prove_int32(low: Array, high: Array, where: str, limit: int = 32) -> None:
-    """Accept an accumulator that stays within int32, or within fewer bits, sign included.
+def prove_int32(low: Array, high: Array, where: str, limit: int = 31) -> None:
+    """Accept an accumulator that stays within int32, or below 2^limit.
 
     Raises:
         PassError: it does not; names the node and the bits needed.
     """
     bits = signed_bits(int(np.min(low)), int(np.max(high)))
-    if bits > limit:
-        allowed = "int32 has 32" if limit == 32 else f"max_accumulator_bits is {limit}"
+    if bits > limit + 1:
+        allowed = "int32 has 32" if limit == 31 else f"max_accumulator_bits={limit} leaves {limit + 1}"
         raise PassError(
             f"{where}: its accumulator can need {bits} bits and {allowed}; use fewer bits for its weights "
             "or its input, or split the reduction"

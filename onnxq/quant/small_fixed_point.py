@@ -1,4 +1,4 @@
-"""Changing scales in 32-bit signed words, for runtimes that know no wider ones or compute them wrong.
+"""Changing scales in 32-bit signed words, or shorter ones, for runtimes without wider integers.
 
     y = clamp((Σ M_i·t_i + K) / 2^S + low, low, high)          Div of numbers that are never negative
 
@@ -10,7 +10,8 @@ multiplier:
 
 For 8-bit codes S is 22 or 23. An error of half a unit of M grows to |t|/2^(S+1) codes, half a unit of t is
 real·2^(r−1) codes; the r that makes their sum smallest leaves M 14 to 16 bits where q is long, and all bits
-that real has where it is short. Each channel has its own r, M and bounds.
+that real has where it is short. Each channel has its own r, M and bounds. Numbers below 2^24, which runtimes
+that compute integers as float32 get right, leave S 16 and M 10 to 13 bits.
 """
 
 import math
@@ -24,10 +25,9 @@ from onnxq.quant.fixed_point import FixedPoint, Term, shrink
 
 __all__ = ["SmallFixedPoint", "small_fixed_point"]
 
-WORD = 2**31
 LARGEST_SHIFT, SMALLEST_SHIFT = 23, 10
 LARGEST_DIVISION = 24
-MARGIN = 2.0**-6
+MARGIN = 2.0**-3
 """So far from a tie a sum rounds to the code that it is nearest to, however short the multiplier."""
 
 
@@ -51,24 +51,24 @@ class SmallFixedPoint:
     unsigned: int
 
 
-def small_fixed_point(fixed: FixedPoint, where: str = "") -> SmallFixedPoint:
-    """What ``fixed`` computes, in 32-bit words, as precisely as they allow.
+def small_fixed_point(fixed: FixedPoint, where: str = "", bits: int = 31) -> SmallFixedPoint:
+    """What ``fixed`` computes with numbers below 2^bits, as precisely as they allow.
 
     Raises:
         PassError: fewer than 10 bits would be left behind the point; names the node.
     """
     plan = _one if len(fixed.terms) == 1 else _sum
     for shift in range(LARGEST_SHIFT, SMALLEST_SHIFT - 1, -1):
-        if (made := plan(fixed, shift)) is not None:
+        if (made := plan(fixed, shift, 1 << bits)) is not None:
             return made
     raise PassError(
-        f"{where}: rescaling its result leaves fewer than {SMALLEST_SHIFT} bits behind the point in 32-bit "
-        "words; its output scale is too small for its input scales: calibrate again, or lower with "
+        f"{where}: rescaling its result leaves fewer than {SMALLEST_SHIFT} bits behind the point of "
+        f"{bits}; its output scale is too small for its input scales: calibrate again, or lower with "
         "dialect=portable"
     )
 
 
-def _one(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
+def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
     """One term, of any length."""
     (term,) = fixed.terms
     least, most = _interval(term, fixed)
@@ -83,13 +83,15 @@ def _one(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
     addend = np.rint(np.ldexp(base + window, shift)).astype(np.int64)
     reach = multiplier * ((most - least + half) >> power)
     addend = np.maximum(addend, -rounding - np.minimum(reach, 0))
-    if not _fits(reach, addend, addend + rounding, reach + addend, reach + addend + rounding):
+    if not _fits(
+        word, most - least + half, reach, addend, addend + rounding, reach + addend, reach + addend + rounding
+    ):
         return None
     clamped = bool((least > term.low).any() or (most < term.high).any())
     direct = addend - multiplier * least
     moved = bool(power.any())
     if not moved:
-        moved = not _fits(direct, direct + rounding, multiplier * least, multiplier * most)
+        moved = not _fits(word, direct, direct + rounding, multiplier * least, multiplier * most)
     return SmallFixedPoint(
         least=shrink(least) if clamped else None,
         most=shrink(most) if clamped else None,
@@ -126,7 +128,7 @@ def _division(real: FloatArray, length: IntArray, shift: int) -> IntArray:
     return best
 
 
-def _sum(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
+def _sum(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
     """Several terms, all of them short."""
     multipliers = [np.rint(np.ldexp(term.real, shift)).astype(np.int64) for term in fixed.terms]
     biases = [m * term.bias for m, term in zip(multipliers, fixed.terms, strict=True)]
@@ -139,7 +141,7 @@ def _sum(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
         partial += [*ends, low, high]
     window = max(-(int(np.min(low + offset)) >> shift), 0)
     addend = offset + np.int64(window << shift)
-    if not _fits(*partial, addend + (1 << shift), high + addend + (1 << shift)):
+    if not _fits(word, *partial, addend + (1 << shift), high + addend + (1 << shift)):
         return None
     return SmallFixedPoint(
         least=None,
@@ -154,5 +156,5 @@ def _sum(fixed: FixedPoint, shift: int) -> SmallFixedPoint | None:
     )
 
 
-def _fits(*arrays: IntArray | np.int64) -> bool:
-    return all(int(np.min(array)) >= -WORD and int(np.max(array)) < WORD for array in arrays)
+def _fits(word: int, *arrays: IntArray | np.int64) -> bool:
+    return all(int(np.min(array)) >= -word and int(np.max(array)) < word for array in arrays)

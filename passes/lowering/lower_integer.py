@@ -1,6 +1,6 @@
 """Lower a Q/DQ graph to integers only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +9,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from onnxq.errors import CheckError, PassError
 from onnxq.evaluate.integer_only import float_tensors, is_float_type
+from onnxq.evaluate.intervals.analysis import analyze
 from onnxq.graph.match import consumers, is_op
 from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import all_nodes, scopes
@@ -37,7 +38,7 @@ class LowerInteger(Pass):
     1. A float input that is only quantized becomes an integer input; a float output that is dequantized
        an integer output. Names stay; ``onnxq.scale.<name>`` and ``onnxq.zero_point.<name>`` are metadata.
     2. Linear operators, sums, products and averages compute exact integers and rescale them with one
-       rounding, proven not to overflow. Relu and Clip in front of a Q only narrow the clamp.
+       rounding. Relu and Clip in front of a Q only narrow the clamp.
     3. Elementwise functions of one tensor become tables of 256 codes, computed by ONNX Runtime.
     4. Operators that move or choose numbers run on codes.
 
@@ -48,7 +49,11 @@ class LowerInteger(Pass):
     ``dialect`` is for whom the model is: ``fast`` for ONNX Runtime from 1.24 on, ``portable`` for ONNX
     Runtime from 1.17 on, ``int32`` for runtimes of 32-bit integers, with multipliers of 14 to 16 bits in
     place of 30. choose-integer-types before it gives inner tensors the types that the dialect wants. Sums
-    that need more than ``max_accumulator_bits``, sign included, are an error.
+    of products that can reach ``2^max_accumulator_bits`` are an error; in the int32 dialect all numbers stay
+    below that. With 24 float32 holds them all exactly, which OpenVINO makes of int32.
+
+    Interval arithmetic over the actual weights proves that no word of the result overflows; where one can,
+    that is an error with the node and its bits.
 
     What cannot be lowered is an error that lists every float node left with its reason. With ``allow_float``
     these stay as islands between DequantizeLinear and QuantizeLinear, each reported.
@@ -60,7 +65,7 @@ class LowerInteger(Pass):
     allow_float: bool = False
     rounding: Rounding | None = None
     dialect: Dialect = Dialect.FAST
-    max_accumulator_bits: int = 32
+    max_accumulator_bits: int = 31
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         opset = rw.model.opset_imports.get("") or 0
@@ -74,10 +79,12 @@ class LowerInteger(Pass):
         profile = self._profile(context)
         inputs = lower_inputs(rw)
         operands = QdqOperands(rw)
+        given = set(all_nodes(rw.model))
         reasons = lower_regions(rw, operands, profile)
         sweep(rw, lower_outputs(rw, operands))
         rw.finish()
         rw.drop(*_unread(rw.model))
+        _prove(rw.model, given)
         islands = dict(_left(rw.model, reasons))
         if not self.allow_float:
             _require_none(rw.model, islands, inputs)
@@ -89,6 +96,17 @@ class LowerInteger(Pass):
     def _profile(self, context: Context) -> Profile:
         rounding = self.rounding or Rounding(context.target.rounding)
         return Profile(rounding, self.dialect, self.max_accumulator_bits)
+
+
+def _prove(model: ir.Model, given: Collection[ir.Node]) -> None:
+    """Accept integer nodes of which intervals show that no word is left.
+
+    Raises:
+        PassError: one can be; names every such node with the bits that it needs.
+    """
+    found = [str(f) for f in analyze(model).violations if f.node not in given]
+    if found:
+        raise PassError("lower-integer made words that are too narrow:\n  " + "\n  ".join(found[:SHOWN]))
 
 
 def _annotate(model: ir.Model) -> None:

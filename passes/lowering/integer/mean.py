@@ -11,11 +11,15 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, get_input, is_op
+from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
+from onnxq.passes.lowering.integer.convolution import conv_integer
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.weight import Weight
 from onnxq.quant.fixed_point import Rounding, Term, fixed_point, prove_int32
 
 __all__ = ["lower_reduction", "wrongly_up"]
@@ -34,21 +38,37 @@ def lower_reduction(region: Region, rw: Rewriter) -> ir.Value:
     if len(lengths) < len(axes):
         return _mean_of_any_length(region, rw, x, axes, keepdims)
     count = math.prod(lengths)
-    fmt = x.qparams.format
-    ends = [np.asarray(count * end, np.int64) for end in (fmt.qmin, fmt.qmax)]
-    prove_int32(ends[0], ends[1], region.where, region.profile.accumulator_bits)
     divisor = 1 if is_op(node, "ReduceSum") else count
-    real, bias = np.asarray(x.scale / (region.scale * divisor)), np.asarray(-count * x.zero_point)
-    fixed = fixed_point(
-        [Term(real, ends[0], ends[1], bias)],
-        region.zero_point,
-        region.low,
-        region.high,
-        where=region.where,
-    )
+    real = np.asarray(x.scale / (region.scale * divisor))
+    total, term = _convolved(region, rw, x, lengths, real) or _summed(region, rw, x, lengths, real)
+    prove_int32(term.low, term.high, region.where, region.profile.accumulator_bits)
+    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    return requantize(rw, [total], fixed, region)
+
+
+def _summed(
+    region: Region, rw: Rewriter, x: Operand, lengths: list[int], real: FloatArray
+) -> tuple[ir.Value, Term]:
+    fmt, count = x.qparams.format, math.prod(lengths)
+    axes, keepdims = _reduced(region, x)
+    low, high, bias = (np.asarray(count * end, np.int64) for end in (fmt.qmin, fmt.qmax, -x.zero_point))
     inputs = [cast(rw, x.codes, INT32), rw.const(np.asarray(axes, np.int64), "axes")]
     total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=INT32)
-    return requantize(rw, [total], fixed, region)
+    return total, Term(real, low, high, bias)
+
+
+def _convolved(
+    region: Region, rw: Rewriter, x: Operand, lengths: list[int], real: FloatArray
+) -> tuple[ir.Value, Term] | None:
+    """The sums of a GlobalAveragePool for int32 runtimes: OpenVINO rounds a ReduceSum that is divided."""
+    shape = x.codes.shape
+    channels = None if shape is None else shape[1]
+    pool = is_op(region.node, "GlobalAveragePool") and region.profile.dialect == Dialect.INT32
+    if not pool or not isinstance(channels, int):
+        return None
+    ones = Weight(np.ones((channels, 1, *lengths), np.int64), 0, np.ones(()), f"{region.result.name}_ones")
+    low, high = (np.asarray(math.prod(lengths) * end, np.int64) for end in (x.low, x.high))
+    return conv_integer(region, rw, x, ones, {"group": channels}), Term(real, low, high)
 
 
 def _mean_of_any_length(region: Region, rw: Rewriter, x: Operand, axes: list[int], keepdims: int) -> ir.Value:

@@ -28,17 +28,17 @@ class Dialect(StrEnum):
 class Profile:
     """What all operators of one lowering have in common.
 
-    ``accumulator_bits`` is the width of the register, sign included, that sums of products must fit.
+    Sums of products stay below ``2^accumulator_bits``; in the int32 dialect so does every other number.
     """
 
     rounding: Rounding = Rounding.HALF_EVEN
     dialect: Dialect = Dialect.FAST
-    accumulator_bits: int = 32
+    accumulator_bits: int = 31
 
     def __post_init__(self) -> None:
-        if not 8 <= self.accumulator_bits <= 32:
+        if not 16 <= self.accumulator_bits <= 31:
             raise UsageError(
-                f"max_accumulator_bits must be 8 to 32, found {self.accumulator_bits}: sums are int32"
+                f"max_accumulator_bits must be 16 to 31, found {self.accumulator_bits}: sums are int32"
             )
         if self.rounding == Rounding.TFLITE and self.dialect == Dialect.INT32:
             raise UsageError(

@@ -12,6 +12,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from onnxq.evaluate.integer_only import float_tensors
+from onnxq.evaluate.intervals.analysis import analyze
 from onnxq.graph.numeric import Array
 from onnxq.passes.lowering.lower_integer import LowerInteger
 from onnxq.pipeline.context import Context
@@ -44,7 +45,8 @@ def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
         proto = ir.to_proto(onnx_text(text, opset))
         scheme = scheme or Scheme()
         lowering = lowering or LowerInteger()
-        near_tie = NEAR_TIE[lowering.dialect] if not scheme.power_of_two else Fraction(0)
+        near_tie = NEAR_TIE[lowering.dialect] * (1 << max(0, 28 - lowering.max_accumulator_bits))
+        near_tie = Fraction(0) if scheme.power_of_two else near_tie
         qdq = FakeQuantizer(proto, rng, scheme).model
         return check_lowering(qdq, rng, lowering, near_tie)
 
@@ -70,8 +72,21 @@ def check_lowering(
     ):
         assert array.dtype == actual[name].dtype, name
         np.testing.assert_array_equal(actual[name], array, err_msg=f"ONNX Runtime and reference: {name}")
+    _hold_intervals(first.model, actual)
     Exact(qdq, feeds | actual, lowering.rounding or "half-even", near_tie).run()
     return strict
+
+
+def _hold_intervals(model: ir.Model, actual: dict[str, Array]) -> None:
+    """Interval arithmetic finds no word too narrow; every computed number, modulo 2^n, is in its interval."""
+    analysis = analyze(model)
+    assert [str(finding) for finding in analysis.violations] == []
+    for value, interval in analysis.intervals.items():
+        array = actual.get(value.name or "")
+        if array is None or interval is None or array.dtype == np.bool_:
+            continue
+        above = (array.astype(object) - interval.low) % (1 << 8 * array.dtype.itemsize)
+        assert np.all(above <= interval.high - interval.low), value.name
 
 
 def _codes(info: onnx.ValueInfoProto, rng: np.random.Generator) -> Array:

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
+from onnxq.evaluate.intervals.analysis import analyze
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.lower_integer import LowerInteger
 
@@ -156,6 +158,18 @@ def test_dialects_compute_the_same(lower: Lower, case: str, dialect: Dialect) ->
         pytest.skip("it needs int64")
     dtype = "int8" if len(case) % 2 else "uint8"
     lower(CASES[case], seed=len(case), scheme=Scheme(dtype=dtype), lowering=LowerInteger(dialect=dialect))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_numbers_that_float32_holds(lower: Lower, case: str) -> None:
+    """Below 2^24 the constants are shorter, but no code is further off than one near a tie may be."""
+    if case in NEED_64_BITS:
+        pytest.skip("it needs int64")
+    lowering = LowerInteger(dialect=Dialect.INT32, max_accumulator_bits=24)
+    model = lower(CASES[case], seed=len(case), scheme=Scheme(dtype="int8"), lowering=lowering)
+    intervals = analyze(ir.from_proto(model)).intervals
+    words = [found for value, found in intervals.items() if found and value.dtype == ir.DataType.INT32]
+    assert all(found.within(-(2**24), 2**24) for found in words)
 
 
 @pytest.mark.parametrize("weight", ["int8", "uint8"])

@@ -1,0 +1,137 @@
+"""What intervals alone cannot see.
+
+Where an operand appears twice, or knows another one:
+
+    max(x) − x ≥ 0,   x − Relu(x) ≤ 0
+    Σ T[max(x) − x] ≥ T[0] + (n − 1)·min T              one element is the maximum
+    (r + v/r)/2 ≥ ⌊√v⌋, for r, v ≥ 1                    a step of Newton's method
+    |d·(2^B / ⌊√(Σd²·c/n + 1)⌋)| ≤ 2·2^B·√(n/c)         no element is longer than all together
+    Where(x > c, c, x) ≤ c,  Where(x < c, c, x) ≥ c
+"""
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.evaluate.intervals.analysis import Analysis
+from onnxq.evaluate.intervals.interval import Interval
+from onnxq.graph.match import get_input, is_op, producer, scalar
+
+__all__ = ["related"]
+
+
+def related(node: ir.Node, analysis: Analysis, found: Interval | None) -> Interval | None:
+    """The interval of a node's result, as narrow as its operands' relation makes it."""
+    if node.op_type == "Sub" and found is not None:
+        return _difference(node, analysis, found)
+    if node.op_type == "ReduceSum" and found is not None:
+        return _at_least_one(node, analysis, found)
+    if node.op_type == "Div" and found is not None:
+        return _newton(node, analysis, found)
+    if node.op_type == "Mul":
+        return _normalized(node, analysis, found)
+    if node.op_type == "Where":
+        return _limited(node, analysis, found)
+    return found
+
+
+def _difference(node: ir.Node, analysis: Analysis, found: Interval) -> Interval:
+    if _is_distance(node):
+        return Interval(np.maximum(found.low, 0), found.high)
+    positive, x = producer(node, 1, "Relu"), analysis.get(node.inputs[0])
+    if positive is None or positive.inputs[0] is not node.inputs[0] or x is None:
+        return found
+    return Interval(np.minimum(x.low, 0), np.minimum(x.high, 0))
+
+
+def _is_distance(node: ir.Node) -> bool:
+    greatest = producer(node, 0, "ReduceMax")
+    return greatest is not None and greatest.inputs[0] is node.inputs[1]
+
+
+def _at_least_one(node: ir.Node, analysis: Analysis, found: Interval) -> Interval:
+    gather = producer(node, 0, "Gather")
+    index = None if gather is None else producer(gather, 1)
+    while is_op(index, "Clip"):
+        index = producer(index)
+    table = None if gather is None else analysis.get(gather.inputs[0])
+    if index is None or table is None or not (is_op(index, "Sub") and _is_distance(index)):
+        return found
+    least = int(table.low.reshape(-1)[0])
+    return Interval.of(max(found.least, least) if table.least >= 0 else found.least, found.greatest)
+
+
+def _newton(node: ir.Node, analysis: Analysis, found: Interval) -> Interval:
+    """``(r + v/r)/2`` is at least ⌊√v⌋, and at least 1, by the inequality of means."""
+    total = producer(node, 0, "Add")
+    if total is None or scalar(node.inputs[1]) != 2:
+        return found
+    for index in (0, 1):
+        quotient = producer(total, index, "Div")
+        if quotient is None or quotient.inputs[1] is not total.inputs[1 - index]:
+            continue
+        root, square = analysis.get(quotient.inputs[1]), analysis.get(quotient.inputs[0])
+        if root is not None and square is not None and root.least >= 1 and square.least >= 1:
+            return Interval.of(max(1, math.isqrt(square.least)), found.greatest)
+    return found
+
+
+def _normalized(node: ir.Node, analysis: Analysis, found: Interval | None) -> Interval | None:
+    """``d`` times the reciprocal of its own length."""
+    for index in (0, 1):
+        distance, reciprocal = node.inputs[index], producer(node, 1 - index, "Div")
+        numerator = None if reciprocal is None else scalar(reciprocal.inputs[0])
+        if distance is None or reciprocal is None or numerator is None:
+            continue
+        ratio = _length_ratio(_radicand(reciprocal.inputs[1]), distance)
+        if ratio is not None:
+            bound = math.ceil(2 * int(numerator) * ratio)
+            analysis.loose.discard(node.outputs[0])
+            return Interval.of(-bound, bound)
+    return found
+
+
+def _radicand(root: ir.Value | None) -> ir.Value | None:
+    """The v of the Newton steps that end in ``root``."""
+    halved = producer(root)
+    total = producer(halved, 0, "Add") if is_op(halved, "Div") else None
+    quotient = None if total is None else (producer(total, 0, "Div") or producer(total, 1, "Div"))
+    return None if quotient is None else quotient.inputs[0]
+
+
+def _length_ratio(value: ir.Value | None, distance: ir.Value) -> float | None:
+    """√(n/c) where ``value`` is ``Σ distance²·c/n`` plus something positive."""
+    node, factor = producer(value), 1.0
+    while node is not None and is_op(node, "Add", "Mul", "Div"):
+        number = next((n for v in node.inputs[::-1] if (n := scalar(v)) is not None), None)
+        if number is None or number <= 0 or (is_op(node, "Div") and scalar(node.inputs[1]) is None):
+            return None
+        factor *= 1.0 if is_op(node, "Add") else float(number) if is_op(node, "Mul") else 1 / float(number)
+        node = producer(node) if producer(node) is not None else producer(node, 1)
+    square = producer(node, 0, "Mul") if is_op(node, "ReduceSum") else None
+    if square is None or any(v is not distance for v in square.inputs):
+        return None
+    return math.sqrt(1 / factor)
+
+
+def _limited(node: ir.Node, analysis: Analysis, found: Interval | None) -> Interval | None:
+    test = producer(node)
+    if test is None or not is_op(test, "Greater", "Less"):
+        return found
+    x, end = test.inputs[0], get_input(test, 1)
+    limit = analysis.get(end)
+    if node.inputs[1] is not end or node.inputs[2] is not x or limit is None or x is None:
+        return found
+    given = analysis.get(x)
+    whole = _word(x)
+    low, high = (given.least, given.greatest) if given is not None else whole
+    if is_op(test, "Greater"):
+        return Interval.of(min(low, limit.least), min(high, limit.greatest))
+    return Interval.of(max(low, limit.least), max(high, limit.greatest))
+
+
+def _word(value: ir.Value) -> tuple[int, int]:
+    assert value.dtype is not None, "the type is known"
+    info = np.iinfo(value.dtype.numpy())
+    return int(info.min), int(info.max)
