@@ -18,7 +18,7 @@ if __name__ == "__main__":
     module = iree.compiler.compile_file(
         str(text), input_type="onnx", target_backends=["llvm-cpu"], extra_args=flags
     )
-    context = iree.runtime.SystemContext(config=iree.runtime.Config("local-task"))
+    context = iree.runtime.SystemContext(config=iree.runtime.Config("local-sync"))
     context.add_vm_module(iree.runtime.VmModule.copy_buffer(context.instance, module))
     program = context.modules.module
     (entry,) = (n for n in program.vm_module.function_names if not n.startswith("_") and "$" not in n)

@@ -9,8 +9,7 @@ if __name__ == "__main__":
     model, inputs, outputs = sys.argv[1:]
     ort.set_default_logger_severity(4)
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
     feeds = np.load(inputs)
     count = len(feeds[feeds.files[0]])
-    found = [session.run(names, {name: feeds[name][i] for name in feeds}) for i in range(count)]
-    np.savez(outputs, **{name: np.stack(arrays) for name, arrays in zip(names, zip(*found), strict=True)})
+    found = [session.run(None, {name: feeds[name][i] for name in feeds}) for i in range(count)]
+    np.savez(outputs, *(np.stack(arrays) for arrays in zip(*found, strict=True)))

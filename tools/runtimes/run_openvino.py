@@ -15,7 +15,8 @@ HEAVY = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 def on_integers(compiled: ov.CompiledModel) -> str:
     """``A/B``: of B convolutions and products, A run with 8-bit inputs."""
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    kernels = [str(info["runtimePrecision"].astype(str)) for info in infos if info["layerType"].astype(str) in HEAVY]
+    heavy = [info for info in infos if info["layerType"].astype(str) in HEAVY]
+    kernels = [info["runtimePrecision"].astype(str) for info in heavy]
     return f"{sum(kernel in ('i8', 'u8') for kernel in kernels)}/{len(kernels)}"
 
 
@@ -26,5 +27,5 @@ if __name__ == "__main__":
     compiled = core.compile_model(core.read_model(model), "CPU", options)
     feeds = np.load(inputs)
     found = [compiled({name: feeds[name][i] for name in feeds}) for i in range(len(feeds[feeds.files[0]]))]
-    np.savez(outputs, **{o.any_name: np.stack([sample[o] for sample in found]) for o in compiled.outputs})
+    np.savez(outputs, *(np.stack([sample[output] for sample in found]) for output in compiled.outputs))
     print(f"integer={on_integers(compiled)}")
