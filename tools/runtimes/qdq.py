@@ -1,7 +1,7 @@
 """Q/DQ models seen as layers: codes go in, codes come out.
 
-Every runtime rounds the float arithmetic between DequantizeLinear and QuantizeLinear differently, so that what
-lies near a tie becomes the next code now and then, and all layers behind it work on other codes. What a
+Each runtime rounds the float arithmetic between DequantizeLinear and QuantizeLinear in its own way, so that
+what lies near a tie becomes the next code now and then, and all layers behind it work on other codes. What a
 runtime does wrong shows only where each layer is given the same codes: :func:`layers` has ONNX Runtime, all
 optimisations off, do every layer again on the codes that the runtime under trial made.
 """
