@@ -42,13 +42,18 @@ ZOO = (
 
 @dataclass(frozen=True)
 class Found:
-    """How one runtime's codes compare; ``layers`` are of Q/DQ: share of equal codes, and the largest step."""
+    """How one runtime's codes compare; ``layers`` are of Q/DQ: share of equal codes, and the largest step.
+
+    Where ``merges``, asking for the codes between the layers changed the outcome: the runtime computes two of
+    them as one otherwise, and does not round in between.
+    """
 
     equal: float
     largest: int
     labels: str
     integer: str
     layers: tuple[float, int] | None = None
+    merges: bool = False
 
     @property
     def good(self) -> bool:
@@ -58,7 +63,8 @@ class Found:
         words = f"{_percent(self.equal)} {self.largest:4} {self.labels:>6} {self.integer:>6}"
         if self.layers is not None:
             words += f" {_percent(self.layers[0])} {self.layers[1]:3}"
-        return f"{words:45} {'' if self.good else 'WRONG'}".rstrip()
+        notes = ["merges layers"] * self.merges + ["WRONG"] * (not self.good)
+        return f"{words:45} {', '.join(notes)}".rstrip()
 
 
 def _percent(share: float) -> str:
@@ -88,12 +94,15 @@ def judge(runtime: Runtime, python: Path, trial: Trial, folder: Path) -> Found:
         return Found(*compare(found, trial.expected(), trial.classifies), integer)
     ended = _ended(trial, last_codes(trial.model))
     found, integer = _run(runtime, python, ended, folder)
-    tapped = _ended(trial, codes_of(trial.model))
+    names = codes_of(trial.model)
+    tapped = _ended(trial, names)
     codes, _ = _run(runtime, python, tapped, folder)
+    last = [codes[names.index(output.name)] for output in ended.model.graph.output]
     return Found(
         *compare(found, ended.expected(), trial.classifies),
         integer,
         layers(tapped.model, trial.feeds, codes),
+        merges=any(not np.array_equal(a, b) for a, b in zip(found, last, strict=True)),
     )
 
 
