@@ -82,7 +82,9 @@ def _padded_evenly(
 ) -> tuple[Operand, Mapping[str, AttributeValue]]:
     """The operand with padding of its own, where that differs between the two ends of an axis."""
     given = attributes.get("pads")
-    pads = [*given.as_ints()] if isinstance(given, ir.Attr) else [*given] if isinstance(given, Sequence) else []
+    if isinstance(given, ir.Attr):
+        given = given.as_ints()
+    pads = list(given) if isinstance(given, Sequence) else []
     front, behind = pads[: len(pads) // 2], pads[len(pads) // 2 :]
     if front == behind:
         return x, attributes
