@@ -3,8 +3,9 @@
     python tools/bench_inference.py [--models minilm_l6_v2,…] [--rounds 60] [--samples 32]
 
 Per model the float file, onnxq's for ``--target``, and those of onnxruntime.quantization and onnxsim. The
-sessions of all live in one process and take turns, so that what else the machine does hits all alike; a time
-is the median over the rounds, ``x float`` the median over rounds of float's time divided by it. Coverage is
+sessions of all live in one process and take turns, so that what else the machine does hits all alike. A time
+is the median over the rounds, ``x float`` the median over rounds of float's time divided by it; with one
+thread (the default) it is CPU time, which waiting for a busy core does not lengthen. Coverage is
 what ONNX Runtime computes on integers, as ``onnxq explain`` tells, by nodes and by multiply-accumulates.
 Needs a folder of evaluation models (``--zoo``); two more are generated. Ends with geometric means.
 """
@@ -122,10 +123,11 @@ def _fed(session: ort.InferenceSession, sample: Feeds) -> Feeds:
 
 
 def _timed(session: ort.InferenceSession, feeds: Feeds, count: int) -> float:
-    start = time.perf_counter()
+    clock = time.thread_time if session.get_session_options().intra_op_num_threads == 1 else time.perf_counter
+    start = clock()
     for _ in range(count):
         session.run(None, feeds)
-    return 1000 * (time.perf_counter() - start) / count
+    return 1000 * (clock() - start) / count
 
 
 def rows(entry: Entry, target: Target, args: argparse.Namespace, folder: Path) -> Iterator[Row]:

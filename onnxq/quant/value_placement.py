@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, consumers, get_input, is_op, producer, rank
+from onnxq.quant.concat_scales import joined
 from onnxq.quant.eligibility import Kind, is_quantized_already, kind
 from onnxq.quant.formats import INT32, IntFormat
-from onnxq.quant.operators import bias_add, operands, weight_axis
+from onnxq.quant.operators import bias_add, gemm_add, operands, weight_axis
 from onnxq.quant.plan import Role, ValueDecision
 from onnxq.quant.recipe import NOTHING, Choices, Wish
 from onnxq.quant.scale_groups import ScaleGroups
@@ -40,6 +41,8 @@ class ValuePlacement:
         for node in quantized:
             if kind(node, target) is Kind.MOVE:
                 self.groups.join(*self.moved(node))
+            elif is_op(node, "Concat"):
+                self.groups.join(*joined(node, self.members, target))
         self.asked = self._asked()
         self.wishes = self._group_wishes()
 
@@ -56,7 +59,7 @@ class ValuePlacement:
             for value, role, axis in self._operands(node):
                 if (value, role, axis) in done or value in self.inside or is_quantized_already(value):
                     continue
-                if role is Role.BIAS and self.target.bias == "float32":
+                if role is Role.BIAS and self._stays_float(node):
                     continue
                 done.add((value, role, axis))
                 if role in (Role.WEIGHT, Role.BIAS):
@@ -90,6 +93,15 @@ class ValuePlacement:
         return weight_axis(node, rank(weight) or 0) if per_channel else None
 
     # --- weights and biases ---------------------------------------------------------------------
+
+    def _stays_float(self, node: ir.Node) -> bool:
+        """Whether a bias gets no Q/DQ: ONNX Runtime would dequantize it each time, to add it as float."""
+        if self.target.bias == "float32":
+            return True
+        matmul = next(
+            (m for v in node.inputs if (m := producer(v)) is not None and bias_add(m) is node), None
+        )
+        return self.target.engine == "onnxruntime-cpu" and matmul is not None and gemm_add(matmul) is None
 
     def _constant(self, node: ir.Node, value: ir.Value, role: Role, axis: int | None) -> ValueDecision:
         name = value.name or ""

@@ -27,11 +27,9 @@ from onnxq.graph.match import (
     is_op,
     rank,
     scalar,
-    sole_consumer,
-    static_shape,
 )
 from onnxq.graph.opset import opset
-from onnxq.quant.operators import LINEAR
+from onnxq.quant.operators import LINEAR, gemm_add
 
 __all__ = ["predict"]
 
@@ -81,7 +79,7 @@ class _Prediction:
         for node in self.view.nodes:
             if is_op(node, "QuantizeLinear", "DequantizeLinear") or node in found:
                 continue
-            if (add := self._gemm_add(node)) is not None:
+            if (add := gemm_add(node)) is not None:
                 found[node] = found[add] = self._verdict(node, partial(self._product, add=add))
             else:
                 found[node] = self._verdict(node, self._rule(node))
@@ -235,19 +233,6 @@ class _Prediction:
         if add is None and node.attributes.get_float("beta", 1.0) != 1.0:
             raise Left("its beta is not 1", "fold beta into the bias")
         return self._clamped("QGemm", result)
-
-    def _gemm_add(self, node: ir.Node) -> ir.Node | None:
-        """The Add that ONNX Runtime joins with a MatMul to a Gemm; it needs known shapes for that."""
-        add = sole_consumer(node.outputs[0], "Add") if is_op(node, "MatMul") else None
-        if add is None:
-            return None
-        bias, columns = _other(add, node.outputs[0]), static_shape(get_input(node, 1))
-        width = static_shape(bias)
-        if columns is None or len(columns) != 2 or width is None:
-            return None
-        if rank(node.inputs[0]) == 2:
-            return add if width in ((columns[1],), (1, columns[1])) else None
-        return add if static_shape(node.inputs[0]) is not None and width == (columns[1],) else None
 
     def _unary(self, node: ir.Node) -> str:
         x, result = self._input(node, 0), self._result(node)
