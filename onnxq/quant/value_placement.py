@@ -8,7 +8,7 @@ from onnxq.graph.match import constant, consumers, get_input, is_op, producer, r
 from onnxq.quant.concat_scales import joined
 from onnxq.quant.eligibility import Kind, is_quantized_already, kind
 from onnxq.quant.formats import INT32, IntFormat
-from onnxq.quant.operators import bias_add, gemm_add, operands, weight_axis
+from onnxq.quant.operators import bias_add, bias_stays_float, operands, weight_axis
 from onnxq.quant.plan import Role, ValueDecision
 from onnxq.quant.recipe import NOTHING, Choices, Wish
 from onnxq.quant.scale_groups import ScaleGroups
@@ -95,13 +95,10 @@ class ValuePlacement:
     # --- weights and biases ---------------------------------------------------------------------
 
     def _stays_float(self, node: ir.Node) -> bool:
-        """Whether a bias gets no Q/DQ: ONNX Runtime would dequantize it each time, to add it as float."""
-        if self.target.bias == "float32":
-            return True
-        matmul = next(
-            (m for v in node.inputs if (m := producer(v)) is not None and bias_add(m) is node), None
-        )
-        return self.target.engine == "onnxruntime-cpu" and matmul is not None and gemm_add(matmul) is None
+        """Whether a node's bias, or the one that it adds to a MatMul, gets no Q/DQ."""
+        makers = [maker for value in node.inputs if (maker := producer(value)) is not None]
+        linear = next((maker for maker in makers if bias_add(maker) is node), node)
+        return bias_stays_float(linear, self.target)
 
     def _constant(self, node: ir.Node, value: ir.Value, role: Role, axis: int | None) -> ValueDecision:
         name = value.name or ""
