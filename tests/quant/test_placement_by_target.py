@@ -148,7 +148,8 @@ def test_a_constant_factor_joins_the_float_operator_beside_it(scaled: str, onnx_
     assert _floats(_plan(onnx_text, text, "ort-x86-vnni")) == {"g", "s"}
 
 
-CONCAT = """g (float[1,4,8,8] x) => (float[1,8,8,8] y, float[1,4,8,8] z) <float[4,4,1,1] W, float[8,8,1,1] V> {
+CONCAT = """g (float[1,4,8,8] x) => (float[1,8,8,8] y, float[1,4,8,8] z)
+    <float[4,4,1,1] W, float[8,8,1,1] V> {
     a = Conv (x, W)
     p = Relu (a)
     b = Conv (p, W)

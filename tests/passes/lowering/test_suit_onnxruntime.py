@@ -63,7 +63,7 @@ def test_functions_behind_codes_run_in_one_kernel(
         model_io.save(model, tmp_path / f"{i}.onnx")
         ran.append(Session(tmp_path / f"{i}.onnx").run(x)["y"])
     step = float(np.abs(ran[0]).max()) / 100
-    assert np.allclose(*ran, rtol=0, atol=step), "further apart than codes of the last QuantizeLinear are"
+    assert np.allclose(ran[0], ran[1], rtol=0, atol=step), "further apart than codes of the last QuantizeLinear are"
 
 
 def test_a_residual_sum_is_not_fused_into_the_slow_normalization(onnx_text: Text) -> None:
