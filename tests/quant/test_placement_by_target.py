@@ -201,3 +201,16 @@ def test_a_min_within_the_bounds_of_a_clip_moves_codes(
     found = _plan(onnx_text, text, "generic-int8")
     assert _floats(found) == floats
     assert len({d.group for d in found.values if d.value in ("c", "k", "m")}) == (1 if not floats else 2)
+
+
+def test_slices_of_one_input_are_one_conversion(onnx_text: Text) -> None:
+    text = """g (float[1,2,8,8] x) => (float[1,4,4,8] y)
+        <float[4,4,1,1] W, int64[1] s = {0}, int64[1] m = {4}, int64[1] e = {8}, int64[1] a = {2}> {
+        p = Slice (x, s, m, a)
+        q = Slice (x, m, e, a)
+        c = Concat <axis = 1> (p, q)
+        y = Conv (c, W)
+    }"""
+    found = _plan(onnx_text, text, "ort-x86-vnni")
+    assert _floats(found) == set()
+    assert "x" in _values(found)
