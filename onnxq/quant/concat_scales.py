@@ -17,7 +17,10 @@ __all__ = ["joined"]
 
 
 def joined(concat: ir.Node, quantized: Set[ir.Node], target: Target) -> list[ir.Value]:
-    """The result of a Concat with those operands that quantized nodes make for it alone; nothing if none do.
+    """The result of a Concat, then those operands that quantized nodes make for it alone; nothing if none do.
+
+    The range of the result serves all: that of an operand, with the outliers that a calibration method cuts
+    off elsewhere, would widen it.
 
     Operands keep their scales where they end at different places: a Relu or Clip vanishes only if the codes
     end where it cuts. So do functions of known range, and what a moving operator passes on, whose scale may

@@ -38,11 +38,14 @@ class ValuePlacement:
         self.target, self.quantized, self.inside, self.choices = target, quantized, inside, choices
         self.members = frozenset(quantized)
         self.groups = ScaleGroups[ir.Value]()
+        self.followers: set[ir.Value] = set()
         for node in quantized:
             if kind(node, target) is Kind.MOVE:
                 self.groups.join(*self.moved(node))
             elif is_op(node, "Concat"):
-                self.groups.join(*joined(node, self.members, target))
+                together = joined(node, self.members, target)
+                self.groups.join(*together)
+                self.followers.update(together[1:])
         self.asked = self._asked()
         self.wishes = self._group_wishes()
 
@@ -126,9 +129,9 @@ class ValuePlacement:
         symmetric = target.symmetric if wish.symmetric is None else wish.symmetric
         pow2 = target.activation_power_of_two if wish.power_of_two is None else wish.power_of_two
         fixed = self.asked.get(value, NOTHING).range or self._fixed(value, fmt, symmetric)
-        readers = self._readers(value)
+        readers, follows = self._readers(value), fixed is None and value in self.followers
         return ValueDecision(
-            value.name or "", role, fmt, leader.name or "", symmetric, pow2, None, fixed, readers
+            value.name or "", role, fmt, leader.name or "", symmetric, pow2, None, fixed, readers, follows
         )
 
     def _group_wishes(self) -> dict[ir.Value, Wish]:

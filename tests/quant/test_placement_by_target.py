@@ -173,6 +173,9 @@ def test_operands_of_a_concat_have_its_scale(
     found = _plan(onnx_text, CONCAT % (second, also_read), "ort-x86-vnni")
     members = {name for group in found.groups.values() if len(group) > 1 for name in (d.value for d in group)}
     assert members == (shared | {"c"} if shared else set())
+    assert {d.value for d in found.values if d.follows} == shared
+    assert "c" in found.measured
+    assert not shared & set(found.measured)
 
 
 @pytest.mark.parametrize(("rows", "roles"), [("N", set()), ("5", {Role.BIAS})])
