@@ -35,7 +35,7 @@ MODELS = (
     "squeezenet11,mobilenet_v2_tf2,resnet8_cifar10,kws_dscnn,yolox_nano,ultraface_rfb_320,ppocr_v3_det,"
     "minilm_l6_v2,resnet50_shape,bert_base_shape"
 )
-LARGE_MS = 4.0
+LARGE_MS = 1.0
 """Models whose float form takes longer count as larger ones."""
 BURST_MS = 2.0
 """How long a file runs at a stretch: shorter than the time slices that other processes take away."""
