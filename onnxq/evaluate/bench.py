@@ -109,7 +109,7 @@ class Bench:
         names = dict.fromkeys(name for plan in plans for name in plan.measured)
         seen = dict(context.observe(model, {name: method.wants() for name in names}))
         known = _Measured(
-            context.target, context.samples, context.seed, context.progress, context.statistics, seen
+            context.target, context.samples, context.seed, context.progress, context.statistics, seen=seen
         )
         cuts = {d.value for plan in plans for d in plan.values if d.role is Role.ACTIVATION}
         chosen = some(context.samples, limit)

@@ -56,6 +56,11 @@ class Site:
         groups, outputs, _ = self.matrices(self.weight).shape
         return int(groups * outputs)
 
+    @property
+    def real(self) -> FloatArray:
+        """The weight as float64 matrices."""
+        return self.matrices(self.weight).astype(np.float64)
+
     def matrices(self, array: Array) -> Array:
         """An array shaped like the weight as [groups, outputs, inputs]."""
         if is_op(self.node, "Conv"):
