@@ -1,11 +1,16 @@
 """round-weights: on models, through the pipeline, with everything it promises measured from outside."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxq import model_io
 from onnxq.api import load_samples
 from onnxq.errors import DataError, UsageError
 from onnxq.graph.match import constant
@@ -112,6 +117,41 @@ def test_nearest_needs_no_samples_and_changes_no_code(onnx_text: Text) -> None:
 def test_the_same_seed_gives_the_same_bytes(onnx_text: Text) -> None:
     runs = [_quantized(onnx_text, "round-weights{rows=200}")[1] for _ in range(2)]
     assert len({ir.to_proto(m).SerializeToString(deterministic=True) for m in runs}) == 1
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(onnx_text: Text, tmp_path: Path) -> None:
+    """Killed behind the second layer: it and the first are on the disk then."""
+    model, _, _ = _quantized(onnx_text)
+    model_io.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", *(feeds["x"] for feeds in _data()))
+    script = tmp_path / "run.py"
+    script.write_text(f"""
+import os, signal, sys
+import numpy as np
+from onnxq import api
+feeds = [{{"x": array}} for array in np.load({str(tmp_path / "data.npz")!r}).values()]
+def progress(what, done, total):
+    if what == "rounding weights" and done == 2 and sys.argv[1] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "rounding weights":
+        print(done)
+folder = {str(tmp_path / "kept")!r} if sys.argv[2] == "keep" else None
+steps = "infer-shapes, insert-qdq{{weight=int4}}, round-weights"
+report = api.run({str(tmp_path / "m.onnx")!r}, steps, feeds, checkpoints=folder, progress=progress)
+api.model_io.save(report.model, api.Path(sys.argv[3]))
+""")
+
+    def run(*words: str) -> int:
+        return subprocess.run(
+            [sys.executable, str(script), *words], check=False, capture_output=True
+        ).returncode
+
+    whole, resumed = tmp_path / "whole.onnx", tmp_path / "resumed.onnx"
+    assert run("live", "forget", str(whole)) == 0
+    assert run("die", "keep", str(resumed)) == -signal.SIGKILL
+    assert [file.name for file in (tmp_path / "kept").glob("*/*")] == ["00000.layer", "00001.layer"]
+    assert run("live", "keep", str(resumed)) == 0
+    assert resumed.read_bytes() == whole.read_bytes()
 
 
 def test_structure_stays_and_only_constants_change(rewrite: Rewrite, onnx_text: Text) -> None:
