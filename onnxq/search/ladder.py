@@ -114,7 +114,7 @@ def auto(
         timeout: seconds that a metric command may take for one model.
 
     Raises:
-        CheckError: no candidate could be made and measured; names each with its reason.
+        MetricError: no candidate could be made and measured; names each with its reason.
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
     """
     if not time_budget > 0:
