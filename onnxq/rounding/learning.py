@@ -2,9 +2,9 @@
 
     learned = learn(model, rough, Task("gptq"), samples, checkpoint, progress)
 
-A round of layers keeps its new parameters where the outputs of the model come closer to those of the float
-model than before the round, on samples that nothing was learned from; else they are rounded to nearest. What
-all of them together gain is then proved on samples that nothing was chosen by.
+A round of layers is rounded to nearest again if it takes the outputs of the model farther from those of the
+float model, by more than chance, on samples that nothing was learned from. What all that is left gains together
+is then proved on samples that nothing was chosen by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from onnxq.rounding.changes import inputs_of, restore, write
 from onnxq.rounding.checkpoint import Checkpoint
 from onnxq.rounding.layer import METHODS, Freedom, round_layer
 from onnxq.rounding.observed import Evidence, Observer
-from onnxq.rounding.output_error import OutputError, closer
+from onnxq.rounding.output_error import OutputError, change, closer
 from onnxq.rounding.quadratic import Sums
 from onnxq.rounding.rounded import Rounded
 from onnxq.rounding.schedule import Schedule, plan_schedule
@@ -93,7 +93,7 @@ class _Learning:
     def all(self) -> Learned:
         for site, steps in self.rough.items():
             write(self.copy(site), nearest(site, steps), self.edits)
-        error, proof = (OutputError(self.twin.model, self.samples, part) for part in (chooses, proves))
+        error, proof = (OutputError(self.model, self.twin, self.samples, part) for part in (chooses, proves))
         now, start = error.of(self.trial), proof.of(self.trial)
         made: dict[Site, Rounded] = {}
         left: list[Site] = []
@@ -103,7 +103,8 @@ class _Learning:
             for site, rounded in found.items():
                 write(self.copy(site), rounded, self.edits)
             then = error.of(self.trial)
-            if then.sum() <= now.sum():
+            mean, spread = change(then, now)
+            if mean <= spread:
                 made, now = made | found, then
                 continue
             restore(before, self.edits)

@@ -57,11 +57,10 @@ class CorrectBias(Pass):
         if not sites:
             return
         samples = need_samples(context, self.name)
-        twin = float_twin(rw.model).model
-        error = OutputError(twin, samples, chooses)
+        twin = float_twin(rw.model)
+        error, proof = (OutputError(rw.model, twin, samples, part) for part in (chooses, proves))
         trials = [self._try(rw.model, error, at_once, samples, context) for at_once in (False, True)]
         best = min(trials, key=lambda trial: trial.error)
-        proof = OutputError(twin, samples, proves)
         if not closer(proof.of(best.model), proof.of(rw.model)):
             rw.skip("the model", "no correction brings its outputs closer to those of the float model")
             return

@@ -51,7 +51,7 @@ class RoundWeights(Pass):
 
     Every fourth sample is held back, half of them to choose by, the others as proof (onnxq.rounding.split).
     An output channel keeps its new weights only if its error is smaller than by nearest rounding, a layer
-    only if the error of the model's outputs falls at once, and all of it only if the outputs are closer on
+    unless the model's outputs go away from the float ones, and all of it only if the outputs are closer on
     the samples that are proof, by more than chance: else the model stays as it is. ``rows`` positions of
     each layer are looked at in all.
 
