@@ -3,8 +3,8 @@
     learned = learn(model, rough, Task("gptq"), samples, checkpoint, progress)
 
 A round of layers is rounded to nearest again if it takes the outputs of the model farther from those of the
-float model, by more than chance, on samples that nothing was learned from. What all that is left gains together
-is then proved on samples that nothing was chosen by.
+float model, by more than chance, on samples that nothing was learned from. What all that is left gains
+together is then proved on samples that nothing was chosen by.
 """
 
 from collections.abc import Mapping, Sequence
