@@ -45,7 +45,7 @@ def restore(places: Iterable[Place], rw: Rewriter) -> None:
 def _set_scale(site: Site, scale: FloatArray, rw: Rewriter) -> None:
     """Other scales, [groups, outputs, inputs], for a pair with one an output."""
     axis, back = site.qparams.axis, sole_consumer(site.quantize.outputs[0])
-    if axis is None or back is None:
+    if axis is None or site.qparams.block is not None or back is None:
         return
     whole = site.layout(np.broadcast_to(scale, site.real.shape))
     array = np.moveaxis(whole, axis, 0).reshape(site.qparams.scale.size, -1)[:, 0].astype(np.float32)

@@ -135,7 +135,8 @@ class _Learning:
     def layer(self, site: Site, evidence: Evidence[Sums]) -> Rounded:
         wished = self.task.free
         bias = wished.bias and has_bias(site.node, site.outputs)
-        free = replace(wished, bias=bias, scale=wished.scale and site.qparams.axis is not None)
+        one = site.qparams.axis is not None and site.qparams.block is None
+        free = replace(wished, bias=bias, scale=wished.scale and one)
         return round_layer(site.real, evidence, self.rough[site], METHODS[self.task.method], free)
 
     def copy(self, site: Site) -> Site:

@@ -18,6 +18,7 @@ from onnxq.rounding.changes import write
 from onnxq.rounding.checkpoint import Checkpoint
 from onnxq.rounding.layer import Freedom
 from onnxq.rounding.learning import Learned, Task, learn, nearest
+from onnxq.rounding.regroup import regroup
 from onnxq.rounding.rounded import Rounded
 from onnxq.rounding.schedule import find_sites, need_samples
 from onnxq.rounding.sites import Site
@@ -48,6 +49,8 @@ class RoundWeights(Pass):
     ``move`` lets the real weights first move to where the layer is closest to y given x̂; ``bias`` lets the
     bias change; ``scale`` lets per-channel scales become smaller where clipping pays (not if all are powers
     of two). ``bits`` is the number of bits of the codes, by default as many as nearest rounding uses.
+    ``group`` gives every so many inputs of a MatMul or Gemm a scale of their own, as blocked Q/DQ of opset
+    21: for weights of few bits whose products are computed in float.
 
     Every fourth sample is held back, half of them to choose by, the others as proof (onnxq.rounding.split).
     An output channel keeps its new weights only if its error is smaller than by nearest rounding, a layer
@@ -66,6 +69,7 @@ class RoundWeights(Pass):
 
     method: Literal["nearest", "adaround", "adaquant", "gptq", "reconstruct"] = "gptq"
     bits: int | None = None
+    group: int | None = None
     move: bool = True
     bias: bool = True
     scale: bool = True
@@ -73,7 +77,10 @@ class RoundWeights(Pass):
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         self._check()
-        sites = [(site, steps_of(site, self.bits)) for site in find_sites(rw)]
+        sites = self._sites(rw)
+        if self.group is not None:
+            regroup(sites, self.group, rw)
+            sites = self._sites(Rewriter(rw.model))
         rough = {site: steps for site, steps in sites if not _on_grid(site, steps)}
         if not rough:
             return
@@ -93,11 +100,16 @@ class RoundWeights(Pass):
         if rw.edits:
             mark_tuned(rw.model, self.name)
 
+    def _sites(self, rw: Rewriter) -> list[tuple[Site, Steps]]:
+        return [(site, steps_of(site, self.bits)) for site in find_sites(rw)]
+
     def _check(self) -> None:
         if self.bits is not None and not 2 <= self.bits <= 8:
             raise UsageError(f"round-weights: bits is 2 … 8, not {self.bits}")
         if self.rows < 2:
             raise UsageError("round-weights: rows is at least 2")
+        if self.group is not None and self.group < 2:
+            raise UsageError(f"round-weights: a group has 2 inputs or more, not {self.group}")
 
     def _learn(self, rough: Mapping[Site, Steps], model: ir.Model, context: Context) -> Learned:
         samples = need_samples(context, self.name)

@@ -212,3 +212,49 @@ def test_bad_options_and_missing_samples_are_named(onnx_text: Text) -> None:
 def test_fewer_bits_than_the_grid_has_can_be_asked_for(onnx_text: Text) -> None:
     _, made, _ = _quantized(onnx_text, "round-weights{method=nearest bits=2}")
     assert all(np.abs(codes).max() == 1 for _, codes, _ in _weights(made).values())
+
+
+GROUPED = """g (float[8,32] x) => (float[8,6] y) <float[32,6] A, float[6,6] B, float[6] c> {
+    m = MatMul (x, A)
+    r = Relu (m)
+    y = Gemm <transB = 1> (r, B, c)
+}"""
+
+
+@pytest.mark.parametrize("method", ["nearest", "gptq"])
+def test_blocks_of_inputs_get_scales_of_their_own(method: str, onnx_text: Text) -> None:
+    """ONNX Runtime computes what numpy makes of the codes and the block scales; others are told why not."""
+    model = onnx_text(GROUPED)
+    A = np.array(constant(model.graph.initializers["A"]))
+    A[:8] *= 30
+    model.graph.initializers["A"].const_value = ir.tensor(A, name="A")
+    x = [np.random.default_rng(i).standard_normal((8, 32)).astype(np.float32) for i in range(32)]
+    context = _context(model, [{"x": array} for array in x])
+    steps = f"infer-shapes, insert-qdq{{weight=int4}}, round-weights{{bits=4 group=8 method={method}}}"
+    report = run_pipeline(model.clone(), parse(f"{steps}, fold-fake-quant, finish"), context)
+    assert [
+        skip.reason for step in report.steps if step.pass_.name == "round-weights" for skip in step.skips
+    ] == ["its 6 inputs are no multiple of 8"]
+    blocked = [node for node in report.model.graph if node.attributes.get_int("block_size", 0)]
+    (node,) = blocked
+    codes, scale = (constant(value) for value in node.inputs[:2])
+    assert codes is not None
+    assert scale is not None
+    assert (codes.shape, scale.shape, codes.dtype.name) == ((32, 6), (4, 6), "int4")
+    assert np.abs(codes.astype(int)).max() == 7
+    weight = codes.astype(np.float32) * np.repeat(scale, 8, axis=0)
+    if method == "nearest":
+        np.testing.assert_allclose(np.abs(weight - A).max(axis=1), 0, atol=30 * 0.51 * scale[1:].max())
+        assert np.all(np.abs(weight - A) <= 0.5001 * np.repeat(scale, 8, axis=0))
+    tapped = Session(report.model, optimize=False, extra_outputs=["A_dequantized", "m"])
+    made = tapped.run({"x": x[0]})
+    np.testing.assert_array_equal(made["A_dequantized"], weight.astype(np.float32))
+    plain = run_pipeline(
+        model.clone(), parse(steps.replace(" group=8", "") + ", fold-fake-quant"), context
+    ).model
+    assert _off(model, report.model, x) < 0.85 * _off(model, plain, x)
+
+
+def _off(model: ir.Model, other: ir.Model, x: Sequence[FloatArray]) -> float:
+    one, two = (Session(m, optimize=False) for m in (model, other))
+    return sum(float(np.sum((one.run({"x": a})["y"] - two.run({"x": a})["y"]) ** 2)) for a in x)
