@@ -2,9 +2,10 @@
 
     learned = learn(model, rough, Task("gptq"), samples, checkpoint, progress)
 
-A round of layers is rounded to nearest again if it takes the outputs of the model farther from those of the
-float model, by more than chance, on samples that nothing was learned from. What all that is left gains
-together is then proved on samples that nothing was chosen by.
+What all layers gain together is proved on samples that nothing was chosen by. Where it is not, it is tried once
+more, and a round of layers is rounded to nearest again if it takes the outputs of the model farther from those
+of the float model, by more than chance, on samples that nothing was learned from. Not so at once: while the
+layers to come have few bits and are rounded to nearest, the outputs do not tell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,11 @@ def learn(
     progress: Progress,
 ) -> Learned:
     """Round some layers of a fake-quantized model, which is not changed."""
-    return _Learning(model, rough, task, samples, checkpoint, progress).all()
+    for picky in (False, True):
+        found = _Learning(model, rough, task, samples, checkpoint, progress, picky).all()
+        if found.proved:
+            break
+    return found
 
 
 class _Learning:
@@ -78,7 +83,9 @@ class _Learning:
         samples: Samples,
         checkpoint: Checkpoint,
         progress: Progress,
+        picky: bool,
     ) -> None:
+        self.picky = picky
         self.rough, self.task, self.samples = rough, task, samples
         self.checkpoint, self.progress = checkpoint, progress
         self.model, self.twin, self.trial = model, float_twin(model), model.clone()
@@ -102,7 +109,7 @@ class _Learning:
             before = [place for site in found for place in inputs_of(self.copy(site))]
             for site, rounded in found.items():
                 write(self.copy(site), rounded, self.edits)
-            then = error.of(self.trial)
+            then = error.of(self.trial) if self.picky else now
             mean, spread = change(then, now)
             if mean <= spread:
                 made, now = made | found, then
@@ -114,8 +121,9 @@ class _Learning:
     def round(self, orders: range) -> dict[Site, Rounded]:
         """The layers of a round, those that a checkpoint has as it has them."""
         sites = [self.schedule.layers[order] for order in orders]
+        first = len(self.schedule.layers) if self.picky else 0
         found = {
-            order: self.checkpoint.layer(order, site.matrices(site.weight).shape)
+            order: self.checkpoint.layer(first + order, site.matrices(site.weight).shape)
             for order, site in zip(orders, sites, strict=True)
         }
         some: Sequence[Evidence[Sums] | None] = [None] * len(orders)
@@ -126,7 +134,7 @@ class _Learning:
             rounded = found[order]
             if rounded is None and evidence is not None:
                 rounded = self.layer(site, evidence)
-                self.checkpoint.keep(order, rounded)
+                self.checkpoint.keep(first + order, rounded)
             if rounded is not None:
                 made[site] = rounded
             self.progress("rounding weights", order + 1, len(self.schedule.layers))

@@ -53,10 +53,10 @@ class RoundWeights(Pass):
     21: for weights of few bits whose products are computed in float.
 
     Every fourth sample is held back, half of them to choose by, the others as proof (onnxq.rounding.split).
-    An output channel keeps its new weights only if its error is smaller than by nearest rounding, a layer
-    unless the model's outputs go away from the float ones, and all of it only if the outputs are closer on
-    the samples that are proof, by more than chance: else the model stays as it is. ``rows`` positions of
-    each layer are looked at in all.
+    An output channel keeps its new weights only if its error is smaller than by nearest rounding, and all of
+    it only if the model's outputs are closer on the samples that are proof, by more than chance. Else it is
+    tried again without the layers that take the outputs farther away, and if that is no better the model
+    stays as it is. ``rows`` positions of each layer are looked at in all.
 
     Conv, Gemm and MatMul in the main graph, with a weight of their own; other weights are left to be
     rounded to nearest, and weights that lie on their grid already stay. The pass runs once: then the
