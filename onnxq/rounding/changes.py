@@ -20,7 +20,8 @@ Place: TypeAlias = tuple[ir.Node, int, ir.Value | None]
 
 def write(site: Site, rounded: Rounded, rw: Rewriter) -> None:
     """Give a layer other parameters; equal ones are no edit."""
-    _set(site.quantize, 0, np.ascontiguousarray(site.layout(rounded.weights), np.float32), rw)
+    weights = np.ascontiguousarray(site.layout(rounded.weights), np.float32) + np.float32(0)  # no −0.0
+    _set(site.quantize, 0, weights, rw)
     _set_scale(site, rounded.scale, rw)
     if rounded.shift.any():
         shift_bias(site.node, rounded.shift.reshape(-1), rw)

@@ -1,8 +1,8 @@
 """Layers that are rounded already, kept on the disk: a run that was killed goes on from them.
 
 A folder holds ``rounding-KEY/ORDER.layer`` for each layer, by its place in the schedule; a second try goes on
-counting. KEY is a hash of all that the result depends on: the model, the data, the options and the seed, so that runs over other models may
-share the folder. A file is
+counting. KEY is a hash of all that the result depends on: the model, the data, the options and the seed, so
+that runs over other models may share the folder. A file is
 
     SHA-256 of the rest, 32 bytes
     codes: int16, steps: float32 (one an output, or one a weight), shift, before, after: float64

@@ -2,10 +2,10 @@
 
     learned = learn(model, rough, Task("gptq"), samples, checkpoint, progress)
 
-What all layers gain together is proved on samples that nothing was chosen by. Where it is not, it is tried once
-more, and a round of layers is rounded to nearest again if it takes the outputs of the model farther from those
-of the float model, by more than chance, on samples that nothing was learned from. Not so at once: while the
-layers to come have few bits and are rounded to nearest, the outputs do not tell.
+What all layers gain together is proved on samples that nothing was chosen by. Where it is not, it is tried
+once more, and a round of layers is rounded to nearest again if it takes the outputs of the model farther from
+those of the float model, by more than chance, on samples that nothing was learned from. Not so at once: while
+the layers to come have few bits and are rounded to nearest, the outputs do not tell.
 """
 
 from collections.abc import Mapping, Sequence
