@@ -114,7 +114,7 @@ class Command:
         except OSError as error:
             raise MetricError(f"the metric command '{words[0]}' cannot be run: {error.strerror}") from error
         if done.returncode:
-            said = _short(done.stderr or done.stdout)
+            said = _short(done.stderr or done.stdout) or "it said nothing"
             raise MetricError(f"the metric command ended with exit code {done.returncode}: {said}")
         if not (numbers := _NUMBER.findall(done.stdout)):
             raise MetricError(f"the metric command printed no number: {_short(done.stdout) or 'nothing'}")
