@@ -107,6 +107,7 @@ def quantize(
     limit: int | None = None,
     seed: int = 0,
     proof: int = PROOF_SAMPLES,
+    checkpoints: Path | str | None = None,
     progress: Progress = silent,
     hooks: Sequence[Hook] = (),
 ) -> Result:
@@ -125,6 +126,8 @@ def quantize(
         state: of a model that hands state from step to step, see :func:`load_samples`.
         proof: on how many samples the result is compared with the float model; 0 for none. Random samples
             prove nothing and are not compared.
+        checkpoints: a folder in which passes that learn for long, such as round-weights, keep what is done;
+            an interrupted run goes on from there to the same bytes.
 
     Raises:
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
@@ -136,7 +139,7 @@ def quantize(
         samples = load_samples(source, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
-    context = Context(wanted, samples, seed, progress, statistics)
+    context = Context(wanted, samples, seed, progress, statistics, _folder(checkpoints))
     pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
@@ -167,10 +170,13 @@ def run(
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
+    checkpoints: Path | str | None = None,
     progress: Progress = silent,
     hooks: Sequence[Hook] = (),
 ) -> RunReport:
     """Run any pipeline on a model; ``data`` is needed only by passes that measure activations.
+
+    ``checkpoints`` is as for :func:`quantize`.
 
     Raises:
         OnnxqError: the text cannot be understood, or a pass failed; names the pass and its place.
@@ -181,7 +187,8 @@ def run(
     samples = None
     if data is not None:
         samples = load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
-    report = run_pipeline(source.clone(), steps, Context(wanted, samples, seed, progress), hooks)
+    context = Context(wanted, samples, seed, progress, checkpoints=_folder(checkpoints))
+    report = run_pipeline(source.clone(), steps, context, hooks)
     stamp(report.model, str(steps), __version__, digest)
     return report
 
@@ -346,6 +353,10 @@ class _KeepPlan(Hook):
     def before(self, pass_: Pass, place: str, model: ir.Model) -> None:
         if isinstance(pass_, Planner) and self._context is not None:
             self.plan = pass_.plan(model, self._context)
+
+
+def _folder(path: Path | str | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _is_random(data: Source | None) -> bool:

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pass_docs
 import pytest
@@ -202,7 +201,7 @@ def test_docstrings_become_markdown() -> None:
 
 
 def test_the_tool_says_whether_the_page_is_up_to_date(
-    pass_docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     page = tmp_path / "docs" / "passes.md"
     monkeypatch.setattr(pass_docs, "ROOT", tmp_path)

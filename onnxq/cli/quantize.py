@@ -51,6 +51,7 @@ def quantize(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write plan, steps and proof as JSON.")
     ] = None,
+    checkpoints: opt.Checkpoints = None,
     verify_each: opt.VerifyEach = False,
     check_each: opt.CheckEach = False,
     time_passes: opt.TimePasses = False,
@@ -63,7 +64,9 @@ def quantize(
     on calibration samples.
     """
     if auto:
-        search.refuse_others(stats, method, verify_each, check_each, time_passes, dump_after, explain)
+        search.refuse_others(
+            stats, method, checkpoints, verify_each, check_each, time_passes, dump_after, explain
+        )
         how = data, target, form, io, options, recipe, preprocess, limit, seed
         return search.search(
             model, output, search.Search(*how, metric, time_budget, results, coverage), report
@@ -99,6 +102,7 @@ def quantize(
             limit=limit,
             seed=seed,
             proof=proof,
+            checkpoints=checkpoints,
             progress=bar,
             hooks=watch.hooks,
         )
