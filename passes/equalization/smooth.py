@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.equalization._biases import move_biases
 from onnxq.passes.equalization._report import note
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
@@ -30,11 +31,17 @@ class Smooth(Pass):
     a Mul in front of a layer normalization, which needs the true sum of a residual stream: the stream can
     then be rounded with its wide channels made narrow, if that Mul and the normalization stay float.
 
+    ``shift`` first takes the middle z of each channel's range out of X where it can go into the offset of a
+    normalization or the bias of a linear operator, and gives it back to the biases behind, exactly:
+
+           Y = X W + b  =>  Y = (X − z) W + (z W + b)
+
     ``alpha=auto`` chooses all scales together as ``equalize`` does. A number, such as 0.5, gives the closed
     form s_j = max|X_j|^α / max|W_j|^(1−α). Gelu and Swish may be taken apart (``gates``) as in ``equalize``.
     Needs calibration samples.
 
-    Source: Xiao et al., SmoothQuant, https://arxiv.org/abs/2211.10438.
+    Sources: Xiao et al., SmoothQuant, https://arxiv.org/abs/2211.10438; of the shift Wei et al., Outlier
+    Suppression+, https://arxiv.org/abs/2304.09145.
     """
 
     name: ClassVar[str] = "smooth"
@@ -44,11 +51,14 @@ class Smooth(Pass):
     split: bool = True
     insert: bool = False
     restore: bool = False
+    shift: bool = False
     gates: tuple[str, ...] = ()
     gain: float = 1.0
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         linear = frozenset({"MatMul", "Gemm"})
+        if self.shift:
+            move_biases(rw, context, linear, self.gain, split=self.split)
         rules = Rules(gates=frozenset(self.gates) & frozenset(GATES), clips=False, restore=self.restore)
         choice = Choice(
             linear,
