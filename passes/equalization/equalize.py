@@ -68,7 +68,7 @@ class Equalize(Pass):
         alpha = None if self.alpha == "auto" else self.alpha
         choice = Choice(linear, rules=rules, alpha=alpha, gain=self.gain)
         scaling = decide(rw.model, context.observe, target, choice)
-        note(rw, context, scaling)
+        note(rw, context, scaling, linear)
         apply(scaling, rw)
 
     def _target(self, base: Target) -> Target:

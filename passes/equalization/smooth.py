@@ -69,5 +69,5 @@ class Smooth(Pass):
             gain=self.gain,
         )
         scaling = decide(rw.model, context.observe, context.target, choice)
-        note(rw, context, scaling)
+        note(rw, context, scaling, linear)
         apply(scaling, rw)
