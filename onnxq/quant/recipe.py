@@ -40,7 +40,7 @@ from onnxq.quant.formats import IntFormat
 from onnxq.targets.target import Range, Target
 from onnxq.toml_tables import Document, Kind, read_toml
 
-__all__ = ["NOTHING", "Choices", "Recipe", "Rule", "Wish", "load_recipe", "parse_recipe"]
+__all__ = ["FLOAT", "NOTHING", "Choices", "Recipe", "Rule", "Wish", "load_recipe", "parse_recipe"]
 
 FLOAT = "float"
 

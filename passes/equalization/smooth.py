@@ -12,6 +12,9 @@ from onnxq.quant.channel_scale.apply import apply
 from onnxq.quant.channel_scale.decide import Choice, decide
 from onnxq.quant.channel_scale.gates import GATES
 from onnxq.quant.channel_scale.trace import Rules
+from onnxq.quant.formats import IntFormat
+from onnxq.quant.others import linear_only
+from onnxq.quant.recipe import FLOAT
 
 __all__ = ["Smooth"]
 
@@ -38,6 +41,7 @@ class Smooth(Pass):
 
     ``alpha=auto`` chooses all scales together as ``equalize`` does. A number, such as 0.5, gives the closed
     form s_j = max|X_j|^α / max|W_j|^(1−α). Gelu and Swish may be taken apart (``gates``) as in ``equalize``.
+    ``others`` is that of insert-qdq: with ``float`` only what products read counts as noise.
     Needs calibration samples.
 
     Sources: Xiao et al., SmoothQuant, https://arxiv.org/abs/2211.10438; of the shift Wei et al., Outlier
@@ -52,6 +56,7 @@ class Smooth(Pass):
     insert: bool = False
     restore: bool = False
     shift: bool = False
+    others: str | None = None
     gates: tuple[str, ...] = ()
     gain: float = 1.0
 
@@ -68,6 +73,9 @@ class Smooth(Pass):
             alpha=None if self.alpha == "auto" else self.alpha,
             gain=self.gain,
         )
-        scaling = decide(rw.model, context.observe, context.target, choice)
+        if self.others not in (None, FLOAT):
+            IntFormat.parse(str(self.others))
+        target = context.target if self.others is None else linear_only(context.target)
+        scaling = decide(rw.model, context.observe, target, choice)
         note(rw, context, scaling, linear)
         apply(scaling, rw)

@@ -89,7 +89,7 @@ def test_factors_planted_on_all_channels_leave_no_trace(onnx_text: Text) -> None
 
 
 def test_an_outlier_of_the_value_alone_gets_the_scale_that_a_sweep_finds(onnx_text: Text) -> None:
-    """gain × 50 with W left alone: auto must come within 0.5 dB of the best of 60 scales tried by rounding."""
+    """gain × 50 with W left alone: auto must come within 0.5 dB of the best of 60 scales that were tried."""
     gain, weight = np.ones(CHANNELS), _signs(CHANNELS, 8)
     gain[5] = 50.0
     tried = []
@@ -124,7 +124,7 @@ def test_an_offset_far_from_zero_is_taken_out(onnx_text: Text) -> None:
 
 
 def test_a_relu_that_never_cuts_gives_its_bias_away(onnx_text: Text) -> None:
-    """A bias of 100 keeps channel 0 above 90: that goes to the next bias, and channels that cut keep theirs."""
+    """A bias of 100 keeps channel 0 above 90: that goes to the next bias; channels that cut keep theirs."""
     bias = np.array([100.0, 0.0, 0.1, -0.1])
     model = _model(RELU, onnx_text, a=bias, A=np.random.default_rng(4).standard_normal((4, 3, 1, 1)))
     context, check = _context(model), CheckEach()
