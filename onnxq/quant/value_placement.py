@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, consumers, get_input, is_op, producer, rank, sole_consumer
+from onnxq.graph.match import constant, consumers, get_input, is_op, producer, rank
 from onnxq.quant.eligibility import Kind, is_quantized_already, kind
 from onnxq.quant.formats import INT32, IntFormat
 from onnxq.quant.operators import bias_add, operands, weight_axis
@@ -40,26 +40,8 @@ class ValuePlacement:
         for node in quantized:
             if kind(node, target) is Kind.MOVE:
                 self.groups.join(*self.moved(node))
-        for node in quantized:
-            self._join_cuts(node)
         self.asked = self._asked()
         self.wishes = self._group_wishes()
-
-    def _join_cuts(self, reader: ir.Node) -> None:
-        """What a float Min or Max by constants cuts keeps its codes: rounding it twice costs 3 dB."""
-        for i in operands(reader).data:
-            value, maker = get_input(reader, i), producer(reader, i)
-            while (cut := self._cut_by_constants(maker)) is not None:
-                maker = producer(cut)
-                if value is not None and maker in self.members:
-                    self.groups.join(value, cut)
-
-    def _cut_by_constants(self, node: ir.Node | None) -> ir.Value | None:
-        """What a Min or Max that stays float cuts, if nothing else reads it."""
-        if node is None or node in self.members or not is_op(node, "Min", "Max") or len(node.inputs) != 2:
-            return None
-        moving = [v for v in node.inputs if v is not None and constant(v) is None]
-        return moving[0] if len(moving) == 1 and sole_consumer(moving[0]) is node else None
 
     @staticmethod
     def moved(node: ir.Node) -> list[ir.Value]:

@@ -63,16 +63,6 @@ def test_move_operators_share_one_scale(onnx_text: Text) -> None:
     assert {d.value for d in found.groups["x"]} == {"x", "z", "c", "m"}
 
 
-def test_a_cut_by_constants_keeps_the_codes(onnx_text: Text) -> None:
-    """Bounds per channel behind a Clip: one scale, or every value would be rounded twice."""
-    model = onnx_text("""g (float[1,3,8,8] x) => (float[1,4,6,6] y)
-        <float[4,3,3,3] W, float[4,4,1,1] V, float low = {0.0}, float high = {6.0}, float[4,1,1] most,
-         float[4,1,1] least> {
-        c = Conv (x, W) e = Clip (c, low, high) f = Min (e, most) g = Max (least, f) y = Conv (g, V) }""")
-    groups = {d.value: d.group for d in _plan(model).values}
-    assert groups["e"] == groups["g"] != groups["x"]
-
-
 def test_moves_between_floats_stay_float(onnx_text: Text) -> None:
     found = _plan(onnx_text("g (float[2,3] x) => (float[3,2] y) { e = Erf (x) y = Transpose (e) }"))
     assert not found.values
