@@ -11,7 +11,6 @@ from onnxq.graph.numeric import Array, FloatArray
 from onnxq.quant.channel_scale.closed_form import closed_form
 from onnxq.quant.channel_scale.linear import read_weight
 from onnxq.quant.channel_scale.noise import Scaled, Term, total
-from onnxq.quant.channel_scale.power_of_two import align
 from onnxq.quant.channel_scale.solve import SHARPEST, least_noise
 from onnxq.quant.channel_scale.terms import Observe, measure, terms
 from onnxq.quant.channel_scale.trace import Rules, Trace, trace
@@ -74,13 +73,11 @@ def decide(model: ir.Model, observe: Observe, target: Target, choice: Choice) ->
     start = np.zeros(found.count)
     t = least_noise(sources, found.count)
     kept = _worthwhile(found, sources, t, choice.gain)
-    if not kept.any():
-        return _scaling(choice, found, start, sources, start)
-    if not kept.all():
-        found, start = found.only(kept), start[kept]
-        sources = terms(model, found, spreads, target)
-        t = least_noise(sources, found.count)
-    return _scaling(choice, found, align(sources, found, t), sources, start)
+    if kept.all() or not kept.any():
+        return _scaling(choice, found, np.where(kept, t, 0.0), sources, start)
+    found = found.only(kept)
+    sources = terms(model, found, spreads, target)
+    return _scaling(choice, found, least_noise(sources, found.count), sources, start[kept])
 
 
 def _wanted(graph: ir.Graph, found: Trace, linear: Collection[str]) -> Array:

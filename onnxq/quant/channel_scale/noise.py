@@ -32,17 +32,6 @@ class Term(Protocol):
     def ids(self) -> IntArray:
         """The signed numbers it depends on, flat."""
 
-    @property
-    def power_of_two(self) -> bool:
-        """Whether its one step is rounded up to a power of two."""
-
-    @property
-    def ways(self) -> Sequence[tuple[IntArray, int]]:
-        """Numbers whose t, if all grow alike, make the step wider (1) or narrower (−1) by as much."""
-
-    def step(self, t: "Scaled") -> float:
-        """Δ at ``t``, not rounded."""
-
     def add(self, t: "Scaled", gradient: FloatArray, p: float) -> float:
         """The noise at ``t``; its derivative is added to ``gradient``."""
 
@@ -89,19 +78,10 @@ class ValueNoise:
     entry_ids: IntArray
     weight: FloatArray
     levels: float
-    power_of_two: bool = False
 
     @property
     def ids(self) -> IntArray:
         return np.concatenate([self.span, self.entry_ids])
-
-    @property
-    def ways(self) -> Sequence[tuple[IntArray, int]]:
-        return [(self.span, -1)]
-
-    def step(self, t: Scaled) -> float:
-        at = t[self.span]
-        return float(np.exp((self.high - at).max()) + np.exp((self.low - at).max())) / self.levels
 
     def add(self, t: Scaled, gradient: FloatArray, p: float) -> float:
         zero = len(gradient) // 2
@@ -135,23 +115,10 @@ class WeightNoise:
     weight: FloatArray
     levels: float
     per_channel: bool
-    rounded_up: bool = False
 
     @property
     def ids(self) -> IntArray:
         return np.concatenate([self.ids_in.reshape(-1), self.ids_out.reshape(-1)])
-
-    @property
-    def power_of_two(self) -> bool:
-        return self.rounded_up and not self.per_channel
-
-    @property
-    def ways(self) -> Sequence[tuple[IntArray, int]]:
-        return [(self.ids_in, 1), (self.ids_out, -1)]
-
-    def step(self, t: Scaled) -> float:
-        t_in, t_out = t[self.ids_in][:, None, :], t[self.ids_out][:, :, None]
-        return float(np.exp((self.logs + t_in - t_out).max())) / self.levels
 
     def add(self, t: Scaled, gradient: FloatArray, p: float) -> float:
         zero = len(gradient) // 2

@@ -63,7 +63,7 @@ def terms(model: ir.Model, trace: Trace, spreads: Spreads, target: Target) -> li
             for d in members
             if d.role is Role.ACTIVATION and d.fixed is None and d.value in values
         ]
-        found += made.of_values(list(dict.fromkeys(group)), members[0])
+        found += made.of_values(list(dict.fromkeys(group)), members[0].format)
     for value in trace.inserted:
         found += made.of_inserted(value)
     rounded = {d.value: d for d in decisions.values if d.role is Role.WEIGHT}
@@ -81,7 +81,7 @@ class _Terms:
     ) -> None:
         self._trace, self._spreads, self._weights, self._target = trace, spreads, weights, target
 
-    def of_values(self, group: list[ir.Value], like: ValueDecision) -> Iterator[Term]:
+    def of_values(self, group: list[ir.Value], fmt: IntFormat) -> Iterator[Term]:
         """Values of one scale group; noise enters where codes are made, not where they are only moved."""
         if not any(value in self._trace.ids for value in group):
             return
@@ -90,18 +90,14 @@ class _Terms:
             yield self._value(
                 [(self._ids(v), self._spreads[v]) for v in group],
                 [(self._ids(v), self._entering(v)) for v in entering],
-                like.format,
-                like.symmetric,
-                like.power_of_two,
+                fmt,
             )
 
     def of_inserted(self, value: ir.Value) -> Iterator[Term]:
         """What the new Mul behind a value makes."""
         if value in self._weights:
-            ids, spread, to = self._trace.inserted[value], self._spreads[value], self._target
-            entering = [(ids, self._weights[value])]
-            pow2 = to.activation_power_of_two
-            yield self._value([(ids, spread)], entering, to.activation, to.symmetric, pow2)
+            ids, spread = self._trace.inserted[value], self._spreads[value]
+            yield self._value([(ids, spread)], [(ids, self._weights[value])], self._target.activation)
 
     def of_weight(self, node: ir.Node, weight: Weight, decision: ValueDecision) -> Iterator[Term]:
         x, y = node.inputs[weight.data], node.outputs[0]
@@ -123,7 +119,6 @@ class _Terms:
             matter / matter.size,
             float(decision.format.qmax),
             per_channel,
-            decision.power_of_two,
         )
 
     def _ids(self, value: ir.Value) -> IntArray:
@@ -139,15 +134,10 @@ class _Terms:
 
     @staticmethod
     def _value(
-        span: list[tuple[IntArray, Spread]],
-        entering: list[tuple[IntArray, FloatArray]],
-        fmt: IntFormat,
-        symmetric: bool,
-        power_of_two: bool,
+        span: list[tuple[IntArray, Spread]], entering: list[tuple[IntArray, FloatArray]], fmt: IntFormat
     ) -> ValueNoise:
         high = np.concatenate([np.maximum(spread.max, 0).reshape(-1) for _, spread in span])
         low = np.concatenate([np.maximum(-spread.min, 0).reshape(-1) for _, spread in span])
-        high, low = (np.maximum(high, low),) * 2 if symmetric else (high, low)
         quiet = max(high.max(), low.max(), 1e-30) * _QUIET
         silent = np.maximum(high, low) < quiet
         return ValueNoise(
@@ -157,7 +147,6 @@ class _Terms:
             np.concatenate([ids.reshape(-1) for ids, _ in entering]),
             np.concatenate([(weight / weight.size).reshape(-1) for _, weight in entering]),
             float(fmt.qmax - fmt.qmin),
-            power_of_two,
         )
 
 

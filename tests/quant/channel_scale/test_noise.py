@@ -1,14 +1,10 @@
 """The model of the noise, its gradient, and the scales of least noise where they are known."""
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 
-from onnxq.graph.numeric import FloatArray
-from onnxq.quant.channel_scale.noise import Scaled, Term, ValueNoise, WeightNoise, total
-from onnxq.quant.channel_scale.power_of_two import align
+from onnxq.quant.channel_scale.noise import Term, ValueNoise, WeightNoise, total
 from onnxq.quant.channel_scale.solve import least_noise
-from onnxq.quant.channel_scale.trace import Trace
 
 RNG = np.random.default_rng(0)
 
@@ -71,30 +67,3 @@ def test_between_value_and_weight_the_best_scale_is_found() -> None:
     found = least_noise(terms, 1)
     assert total(terms, found, 24.0)[0] < 1.05 * best
     assert total(terms, np.zeros(1), 24.0)[0] > 2 * best, "the outlier costs"
-
-
-def test_powers_of_two_are_met_from_below() -> None:
-    """Two values and the weight between them, moved whole: against every offset of a fine grid."""
-    peaks = np.array([[1.3, 0.2], [2.1, 5.0]])
-    ids = np.arange(1, 5).reshape(2, 2)
-    terms: list[Term] = [
-        ValueNoise(i, np.log(p), np.log(p), i, 1 / p**2, 254.0, power_of_two=True)
-        for i, p in zip(ids, peaks, strict=True)
-    ]
-    logs = np.log(RNG.uniform(0.1, 2, (1, 2, 2))).astype(np.float32)
-    ones = np.ones((1, 2))
-    terms.append(WeightNoise(logs, ids[:1], ids[1:], ones, ones, 127.0, per_channel=False, rounded_up=True))
-    values = (ir.Value(name=name) for name in "xy")
-    found = Trace(dict(zip(values, ids, strict=True)), {}, 4)
-
-    def cost(t: FloatArray) -> float:
-        """Every noise times the square of how much its step grows."""
-        steps = np.log2([term.step(Scaled(t)) for term in terms])
-        noise = np.array([total([term], t, 400.0)[0] for term in terms])
-        return float((noise * 4 ** (np.ceil(steps) - steps)).sum())
-
-    t = align(terms, found, np.zeros(4))
-    assert t[0] == t[1], "a value moves as a whole"
-    grid = np.log(2) * np.linspace(0, 1, 101)[:-1]
-    best = min(cost(np.array([a, a, b, b])) for a in grid for b in grid)
-    assert cost(t) < 1.05 * best < 0.8 * cost(np.zeros(4))
