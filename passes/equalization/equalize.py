@@ -12,7 +12,6 @@ from onnxq.quant.channel_scale.apply import apply
 from onnxq.quant.channel_scale.decide import Choice, decide
 from onnxq.quant.channel_scale.gates import GATES
 from onnxq.quant.channel_scale.trace import Rules
-from onnxq.quant.formats import IntFormat
 from onnxq.targets.target import Target
 
 __all__ = ["Equalize"]
@@ -44,8 +43,6 @@ class Equalize(Pass):
     read, and gives it back to their biases, W x + b = W (x − z) + (W z + b): the middle of the range, behind
     a Relu the smallest value of the samples, which is exact as long as no input goes below it.
 
-    ``weight`` is that of insert-qdq: weights of few bits make more noise, and more of it is taken from them.
-
     Channels that were silent during calibration are magnified no further than one step of the widest.
 
     After Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction,
@@ -61,7 +58,6 @@ class Equalize(Pass):
     per_channel: bool | None = None
     gain: float = 3.0
     absorb: bool = False
-    weight: str | None = None
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         target, linear = self._target(context.target), frozenset({"Conv", "ConvTranspose"})
@@ -76,6 +72,4 @@ class Equalize(Pass):
         apply(scaling, rw)
 
     def _target(self, base: Target) -> Target:
-        weight = base.weight if self.weight is None else IntFormat.parse(self.weight)
-        per_channel = frozenset[str]() if self.per_channel is False else base.per_channel
-        return replace(base, weight=weight, per_channel=per_channel)
+        return replace(base, per_channel=frozenset[str]()) if self.per_channel is False else base
