@@ -35,7 +35,7 @@ from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
-from onnxq.pipeline.presets import Form, Io, preparation, quantizing
+from onnxq.pipeline.presets import Form, Io, Level, preparation, quantizing
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
@@ -99,6 +99,7 @@ def quantize(
     target: str | Target = "generic-int8",
     form: Form | None = None,
     io: Io = "float",
+    level: Level | None = None,
     options: str = "",
     recipe: Recipe | Path | str | None = None,
     statistics: StatisticsFile | Path | str | None = None,
@@ -119,6 +120,8 @@ def quantize(
         target: a name from ``onnxq targets`` or the path of a TOML file.
         form: ``qdq``, ``qoperator`` or ``integer``; by default what the target takes.
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
+        level: ``O1``, ``O2`` or ``O3`` of SmoothQuant, for transformers: products alone in 8 bits, after
+            smoothing; activations quantized per token or per tensor at run time, or statically.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
             file, its text, or a recipe.
@@ -140,7 +143,7 @@ def quantize(
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
     context = Context(wanted, samples, seed, progress, statistics, _folder(checkpoints))
-    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io))
+    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, level))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:

@@ -34,6 +34,13 @@ def quantize(
         str | None,
         typer.Option(metavar="M", help="How ranges are chosen: minmax, mse, percentile:99.99, auto …"),
     ] = None,
+    smooth: Annotated[
+        Literal["O1", "O2", "O3"] | None,
+        typer.Option(
+            help="For transformers, as in SmoothQuant: only products in 8 bits, their inputs quantized at "
+            "run time per token (O1) or per tensor (O2), or statically (O3)."
+        ),
+    ] = None,
     options: opt.Options = "",
     recipe: opt.Recipe = None,
     state: opt.State = None,
@@ -65,7 +72,7 @@ def quantize(
     """
     if auto:
         search.refuse_others(
-            stats, method, checkpoints, verify_each, check_each, time_passes, dump_after, explain
+            stats, method, smooth, checkpoints, verify_each, check_each, time_passes, dump_after, explain
         )
         how = data, target, form, io, options, recipe, preprocess, limit, seed
         return search.search(
@@ -94,6 +101,7 @@ def quantize(
             target=target,
             form=form,
             io=io,
+            level=smooth,
             options=options if method is None else f"{options} method={method}".strip(),
             recipe=recipe,
             statistics=stats,
