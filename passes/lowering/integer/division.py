@@ -25,8 +25,8 @@ __all__ = ["lower_division"]
 
 INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
 
-BEYOND = 512
-"""Codes that a division by zero gives, before the clamp."""
+BEYOND = 2
+"""How many times all codes a division by zero gives, before the clamp."""
 
 WORD = 61
 
@@ -48,11 +48,12 @@ def lower_division(region: Region, rw: Rewriter) -> ir.Value:
 def _divide(region: Region, rw: Rewriter) -> ir.Value:
     a, b = region.activation(0), region.activation(1)
     ratio = a.scale / (b.scale * region.scale)
-    far = math.ceil(BEYOND / ratio)
-    window = 256 * math.ceil(ratio * max(far, a.high, -a.low) / 256 + 2)
+    levels = region.output.format.levels
+    far = math.ceil(BEYOND * levels / ratio)
+    window = levels * math.ceil(ratio * max(far, a.high, -a.low) / levels + 2)
     divisors = max(b.high, -b.low).bit_length()
     shift = min(30 - math.ceil(math.log2(ratio)), WORD - divisors - (2 * window).bit_length())
-    if not 8 <= shift <= 45 or window >= 2**29:
+    if not 8 <= shift <= 45 or window >= 2**29 or far >= 2**31:
         raise Refused(f"its scales differ by a factor of {ratio:g}; calibrate again")
     name = region.result.name or "quotient"
     narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, INT64)

@@ -41,7 +41,8 @@ def lower_reduction(region: Region, rw: Rewriter) -> ir.Value:
     divisor = 1 if is_op(node, "ReduceSum") else count
     real = np.asarray(x.scale / (region.scale * divisor))
     total, term = _convolved(region, rw, x, lengths, real) or _summed(region, rw, x, lengths, real)
-    prove_int32(term.low, term.high, region.where, region.profile.accumulator_bits)
+    if not x.wide:
+        prove_int32(term.low, term.high, region.where, region.profile.accumulator_bits)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
     return requantize(rw, [total], fixed, region)
 
@@ -52,8 +53,9 @@ def _summed(
     fmt, count = x.qparams.format, math.prod(lengths)
     axes, keepdims = _reduced(region, x)
     low, high, bias = (np.asarray(count * end, np.int64) for end in (fmt.qmin, fmt.qmax, -x.zero_point))
-    inputs = [cast(rw, x.codes, INT32), rw.const(np.asarray(axes, np.int64), "axes")]
-    total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=INT32)
+    word = INT64 if x.wide and count >= 1 << 15 else INT32
+    inputs = [cast(rw, x.codes, word), rw.const(np.asarray(axes, np.int64), "axes")]
+    total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=word)
     return total, Term(real, low, high, bias)
 
 
@@ -78,6 +80,8 @@ def _mean_of_any_length(region: Region, rw: Rewriter, x: Operand, axes: list[int
     """
     if is_op(region.node, "ReduceSum"):
         raise Refused("it sums over an axis of unknown length; fix the shapes")
+    if x.wide or region.output.format.bits > 8:
+        raise Refused("it averages 16-bit codes over an axis of unknown length; fix the shapes")
     ratio = x.scale / region.scale
     shift = 20 - math.ceil(math.log2(ratio))
     if not 1 <= shift <= 40:

@@ -18,7 +18,7 @@ from onnxq.passes.lowering.lower_integer import LowerInteger
 from onnxq.pipeline.context import Context
 from onnxq.runtime import Session
 
-from .exact import NEAR_TIE, Exact
+from .exact import NEAR_TIE, NEAR_TIE_WIDE, Exact
 from .fake_quantizer import FakeQuantizer, Scheme, shape_of, with_outputs
 
 Lower: TypeAlias = Callable[..., onnx.ModelProto]
@@ -46,6 +46,7 @@ def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
         scheme = scheme or Scheme()
         lowering = lowering or LowerInteger()
         near_tie = NEAR_TIE[lowering.dialect] * (1 << max(0, 28 - lowering.max_accumulator_bits))
+        near_tie = max(near_tie, NEAR_TIE_WIDE) if scheme.wide else near_tie
         near_tie = Fraction(0) if scheme.power_of_two else near_tie
         qdq = FakeQuantizer(proto, rng, scheme).model
         return check_lowering(qdq, rng, lowering, near_tie)
@@ -93,5 +94,5 @@ def _codes(info: onnx.ValueInfoProto, rng: np.random.Generator) -> Array:
     dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     if dtype == np.bool_:
         return rng.integers(0, 2, shape_of(info)).astype(bool)
-    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.itemsize == 1 else (0, 1)
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.itemsize < 4 else (0, 1)
     return rng.integers(low, high, shape_of(info), endpoint=True).astype(dtype)
