@@ -211,8 +211,8 @@ def _require_something_left(terms: Sequence[Term], shift: int, where: str) -> No
     if _vanishes(terms, shift):
         real = max(float(np.max(np.abs(term.real))) for term in terms)
         raise PassError(
-            f"{where}: its multiplier {real:.3g} rounds to {round(real * 2.0**shift)}·2^-{shift}, so that nothing "
-            f"is left of its inputs: the scale of its result is too large for theirs; {remedy}"
+            f"{where}: its multiplier {real:.3g} rounds to {round(real * 2.0**shift)}·2^-{shift}, so that "
+            f"nothing is left of its inputs: the scale of its result is too large for theirs; {remedy}"
         )
     greatest = max((float(np.max(np.abs(term.real))) for term in terms), default=0.0)
     for term in terms:
@@ -222,9 +222,9 @@ def _require_something_left(terms: Sequence[Term], shift: int, where: str) -> No
             at = np.unravel_index(int(np.argmax(lost)), lost.shape)
             real = float(np.broadcast_to(np.abs(term.real), lost.shape)[at])
             raise PassError(
-                f"{where}: its multiplier {real:.3g} rounds to {round(real * 2.0**shift)}·2^-{shift}, which loses "
-                f"{float(lost[at]):.3g} codes, for the greatest is {greatest:.3g}: its scales are too far apart; "
-                f"bring them together with fewer scales or cross-layer equalization, {remedy}"
+                f"{where}: its multiplier {real:.3g} rounds to {round(real * 2.0**shift)}·2^-{shift}, which "
+                f"loses {float(lost[at]):.3g} codes, for the greatest is {greatest:.3g}: its scales are too far "
+                f"apart; bring them together with fewer scales or cross-layer equalization, {remedy}"
             )
 
 

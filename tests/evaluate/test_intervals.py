@@ -79,6 +79,25 @@ NARROW = {
 CONSTANTS = "int32 k = {100000}, uint64 u = {3}, int32 m = {3}, int32[3] t = {1, 2, 3}"
 
 
+@pytest.mark.parametrize("high", ["t = BitShift {R} (w, e)", "u = Add (w, d) t = BitShift {R} (u, e)"])
+def test_the_low_byte_alone_is_a_loss_and_both_are_none(onnx_text: Text, high: str) -> None:
+    text = """g (int16[4] x) => (uint8[4] y, uint8[4] z) <uint32 d = {MOVED}, uint32 e = {8}> {
+        y = Cast <to = 2> (x)
+        w = Cast <to = 12> (x)
+        HIGH
+        z = Cast <to = 2> (t)
+    }"""
+    made = text.replace("HIGH", high.replace("{R}", RIGHT))
+    reasons = [
+        [finding.reason for finding in analyze(_typed(onnx_text(made.replace("MOVED", moved)))).findings]
+        for moved in ("32768", "32769")
+    ]
+    moves = "Add" in high
+    wraps = ["'w' wraps before BitShift reads it"]
+    assert reasons[0] == ([] if moves else wraps)
+    assert set(reasons[1]) == ({"Cast to uint8 loses bits"} if moves else set(wraps))
+
+
 @pytest.mark.parametrize("case", NARROW)
 def test_word_too_narrow_is_found(case: str) -> None:
     body, reason = NARROW[case]

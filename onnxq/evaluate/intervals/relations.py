@@ -97,8 +97,11 @@ def _radicand(root: ir.Value | None) -> ir.Value | None:
     """The v of the Newton steps that end in ``root``."""
     halved = producer(root)
     total = producer(halved, 0, "Add") if is_op(halved, "Div") else None
-    quotient = None if total is None else (producer(total, 0, "Div") or producer(total, 1, "Div"))
-    return None if quotient is None else quotient.inputs[0]
+    for index in (0, 1):
+        quotient = producer(total, index, "Div") if total is not None else None
+        if total is not None and quotient is not None and quotient.inputs[1] is total.inputs[1 - index]:
+            return quotient.inputs[0]
+    return None
 
 
 def _length_ratio(value: ir.Value | None, distance: ir.Value) -> float | None:

@@ -4,7 +4,8 @@
 
 f is whatever elementwise nodes lie between a DequantizeLinear and a QuantizeLinear: one activation, or a
 small graph such as x·Sigmoid(x). ONNX Runtime computes it on all codes, so the table is the Q/DQ graph's
-own answer, of 16 bits too. A code of int8 counts from the end of the table where it is negative, as Gather defines.
+own answer, of 16 bits too. A code of int8 counts from the end of the table where it is negative, as Gather
+defines.
 """
 
 from collections.abc import Sequence

@@ -76,17 +76,18 @@ def _convolved(
 def _mean_of_any_length(region: Region, rw: Rewriter, x: Operand, axes: list[int], keepdims: int) -> ir.Value:
     """``(acc·M + n·K) / (n·2^S)`` in int64, with n counted at run time; truncates, as all is positive.
 
-    Multipliers have 20 bits, so that n·K fits for any n up to 2^32.
+    Multipliers have 20 bits, so that n·K fits for any n up to 2^32; with codes of 16 bits on either side 22
+    bits, for n up to 2^22.
     """
     if is_op(region.node, "ReduceSum"):
         raise Refused("it sums over an axis of unknown length; fix the shapes")
-    if x.wide or region.output.format.bits > 8:
-        raise Refused("it averages 16-bit codes over an axis of unknown length; fix the shapes")
-    ratio = x.scale / region.scale
+    ratio, levels = x.scale / region.scale, max(x.levels, region.output.format.levels)
+    window = levels * math.ceil(ratio + 2)
     shift = 20 - math.ceil(math.log2(ratio))
+    if levels > 256:
+        shift = min(shift + 2, 40 - window.bit_length())
     if not 1 <= shift <= 40:
         raise Refused(f"its scales differ by a factor of {ratio:g}; calibrate again")
-    window = 256 * math.ceil(ratio + 2)
     multiplier = round(ratio * 2**shift)
     addend = (window << shift) - x.zero_point * multiplier + (1 << (shift - 1))
     work = Arithmetic(rw, region.result.name or "mean", INT64)

@@ -26,13 +26,13 @@ def require_bits(what: str, qparams: QParams, profile: Profile) -> None:
         return
     if profile.dialect == Dialect.INT32:
         raise Refused(
-            f"{what} is {qparams.format}, whose sums need 64 bits, which dialect=int32 excludes; give it 8 bits, "
-            "or use dialect=portable"
+            f"{what} is {qparams.format}, whose sums need 64 bits, which dialect=int32 excludes; give it 8 "
+            "bits, or use dialect=portable"
         )
     if profile.rounding == Rounding.TFLITE:
         raise Refused(
-            f"{what} is {qparams.format}, and rounding=tflite follows TFLite's 8-bit kernels; give it 8 bits, or "
-            "use rounding=half-even or half-up"
+            f"{what} is {qparams.format}, and rounding=tflite follows TFLite's 8-bit kernels; give it 8 bits, "
+            "or use rounding=half-even or half-up"
         )
 
 

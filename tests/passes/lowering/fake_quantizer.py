@@ -31,8 +31,8 @@ class Scheme:
     """Types of activations and weights; ``scale`` for all activations instead of a measured one.
 
     ``room`` leaves codes below zero where no value is negative, so that a Relu or Clip has something to cut.
-    With ``power_of_two`` scales nothing in an integer model is approximate. Where ``also`` names a type, every
-    second value or so has that one.
+    With ``power_of_two`` scales nothing in an integer model is approximate. Where ``also`` names a type,
+    every second value or so has that one.
     """
 
     dtype: str = "uint8"
