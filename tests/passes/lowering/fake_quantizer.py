@@ -128,7 +128,7 @@ class FakeQuantizer:
         repeats = len(array) // weight.size if weight.ndim else 1
         scale = np.asarray(self.params[node.input[0]][0] * np.tile(weight, repeats), np.float32)
         scale = scale.reshape(()) if not weight.ndim else scale
-        codes = np.rint(array / scale).astype(np.int32)
+        codes = np.clip(np.rint(array.astype(np.float64) / scale), -(2**31), 2**31 - 1).astype(np.int32)
         self.params[name] = (scale, np.zeros(scale.shape, np.int32))
         return self._dequantize(name, codes, 0)
 

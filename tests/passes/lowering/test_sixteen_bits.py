@@ -153,8 +153,8 @@ def test_sums_are_int32_where_they_fit(lower: Lower) -> None:
     """Of eight products of 16 and 8 bits, but not of three thousand."""
     words = []
     for channels in (8, 3000):
-        text = f"g (float[1,{channels},1,2] x) => (float[1,2,1,2] y) <float[2,{channels},1,1] W> {{ y = Conv (x, W) }}"
-        model = lower(text, scheme=Scheme(dtype="uint16"))
+        text = "g (float[1,C,1,2] x) => (float[1,2,1,2] y) <float[2,C,1,1] W> { y = Conv (x, W) }"
+        model = lower(text.replace("C,", f"{channels},"), scheme=Scheme(dtype="uint16"))
         sums = {o for n in model.graph.node if n.op_type == "ConvInteger" for o in n.output}
         words.append([node.op_type for node in model.graph.node if sums & set(node.input)])
     assert words == [["Mul", "Add"], ["Cast", "Cast"]]
@@ -174,7 +174,8 @@ def test_profiles_without_words_for_it_name_the_node(
     types = {"x": "uint8", "y": "uint8"} | {wide: "int16"}
     text = f"""
         g (float[2,4] x) => (float[2,3] y)
-          <float s = {{0.1}}, {types["x"]} z = {{3}}, {types["y"]} u = {{5}}, int8[4,3] w, float t = {{0.01}}, int8 n = {{0}}> {{
+          <float s = {{0.1}}, {types["x"]} z = {{3}}, {types["y"]} u = {{5}},
+           int8[4,3] w, float t = {{0.01}}, int8 n = {{0}}> {{
             x_q = QuantizeLinear (x, s, z)
             x_d = DequantizeLinear (x_q, s, z)
             w_d = DequantizeLinear (w, t, n)
