@@ -5,8 +5,8 @@ Read from the graph alone, without the code that lowers and without its plans:
     accumulators   every ConvInteger, MatMulInteger, integer MatMul and ReduceSum, with the least and greatest
                    sum that the actual weights allow
     rescalings     every result of 8 or 16 bits of Mul, Add and a shift or a division by 2^S: multipliers and
-                   shifts of each channel, and the widest word on the way; a multiplier of 256 alone is that of
-                   the high halves of 16-bit codes
+                   shifts of each channel, and the widest word on the way; a multiplier of 256 is that of the
+                   high halves of 16-bit codes
 """
 
 from collections.abc import Iterator, Sequence

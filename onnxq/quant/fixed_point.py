@@ -223,8 +223,8 @@ def _require_something_left(terms: Sequence[Term], shift: int, where: str) -> No
             real = float(np.broadcast_to(np.abs(term.real), lost.shape)[at])
             raise PassError(
                 f"{where}: its multiplier {real:.3g} rounds to {round(real * 2.0**shift)}·2^-{shift}, which "
-                f"loses {float(lost[at]):.3g} codes, for the greatest is {greatest:.3g}: its scales are too far "
-                f"apart; bring them together with fewer scales or cross-layer equalization, {remedy}"
+                f"loses {float(lost[at]):.3g} codes, for the greatest is {greatest:.3g}: its scales are too "
+                f"far apart; use one scale for all channels, or equalize them, {remedy}"
             )
 
 

@@ -118,7 +118,7 @@ def test_scales_so_far_apart_that_nothing_is_left_are_refused() -> None:
         fixed_point([_term(1e-14, 0, 255), _term(1e-15, 0, 255)], 0, 0, 255, where="'Add'", narrow=True)
     channels = Term(np.asarray([2.0**12, 2.0**-20]), *np.asarray([[0, 0], [2**20, 2**20]]))
     with pytest.raises(
-        PassError, match="rounds to 0·2.-18, which loses 1 codes, for the greatest is 4.1e.03"
+        PassError, match=r"rounds to 0·2\^-18, which loses 1 codes, for the greatest is 4\.1e\+03"
     ):
         fixed_point([channels], 0, 0, 255)
 

@@ -31,8 +31,8 @@ def require_bits(what: str, qparams: QParams, profile: Profile) -> None:
         )
     if profile.rounding == Rounding.TFLITE:
         raise Refused(
-            f"{what} is {qparams.format}, and rounding=tflite follows TFLite's 8-bit kernels; give it 8 bits, "
-            "or use rounding=half-even or half-up"
+            f"{what} is {qparams.format}, and rounding=tflite follows TFLite's 8-bit kernels; give it 8 "
+            "bits, or use rounding=half-even or half-up"
         )
 
 

@@ -101,11 +101,11 @@ def _concat(net: Net, draw: st.DrawFn, x: str) -> None:
 def _matmul(net: Net, draw: st.DrawFn, x: str) -> None:
     c, h, w = net.shapes[x]
     others = [name for name, (d, k, _) in net.shapes.items() if (d, k) == (c, w)]
-    columns = draw(st.integers(1, 3))
-    if others and draw(st.booleans()):
+    if others:
         other = draw(st.sampled_from(others))
         columns = net.shapes[other][2]
     else:
+        columns = draw(st.integers(1, 3))
         other = net.weight(w, columns)
     net.add(f"MatMul ({x}, {other})", (c, h, columns), relu=draw(st.booleans()))
 
