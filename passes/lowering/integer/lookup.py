@@ -132,7 +132,8 @@ def tabulate(function: Function, output: QParams, opsets: dict[str, int]) -> Int
     Raises:
         Refused: as for :func:`image`.
     """
-    return output.quantize(image(function, opsets))
+    with np.errstate(over="ignore"):  # numbers beyond float32 get the last code
+        return output.quantize(image(function, opsets))
 
 
 def image(function: Function, opsets: dict[str, int]) -> FloatArray:
