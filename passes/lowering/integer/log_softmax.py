@@ -16,9 +16,11 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.mask import is_masked, masked_input
 from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.small_softmax import log_softmax_small
 from onnxq.passes.lowering.integer.square_root import bit_length
 from onnxq.quant.fixed_point import Term, fixed_point
 
@@ -46,7 +48,11 @@ def lower_log_softmax(region: Region, rw: Rewriter) -> ir.Value:
     name = region.result.name or "log_softmax"
     narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, INT64)
     greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
-    distance = narrow.clip(rw.op("Sub", [greatest, wide], like=wide, dtype=INT32), 0, FARTHEST)
+    difference = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
+    if region.profile.dialect == Dialect.INT32:
+        known = length if isinstance(length, int) else None
+        return log_softmax_small(region, rw, difference, x.scale, axis, known, masked=is_masked(wide))
+    distance = narrow.clip(difference, 0, FARTHEST)
     index = narrow.clip(distance, 0, 256) if is_masked(wide) else distance
     table = np.append(np.rint(np.exp(-np.arange(256) * x.scale) * 2.0**PRECISION), 0).astype(np.int64)
     image = rw.op("Gather", [work.array(table), index], like=wide, dtype=INT64)

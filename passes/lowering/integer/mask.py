@@ -23,7 +23,7 @@ __all__ = ["LIMIT", "is_masked", "masked_input"]
 
 INT32 = ir.DataType.INT32
 
-LIMIT = 2**24
+LIMIT = 2**22
 """Codes that the strongest mask adds or takes away."""
 
 VANISHING = 16.0

@@ -2,7 +2,8 @@
 
     y = Cast(Clip((t·M + K) / 2^S + low, low, high)),   t = (Min(Max(q, least), most) − origin) / 2^r
 
-Every dividend is positive, so truncation rounds down. The constants are small_fixed_point's. Ties to even
+Where M has two halves, t·M is t·M_high + t·M_low/2^h: a Mul, a Div and an Add more. Every dividend is
+positive, so truncation rounds down. The constants are small_fixed_point's. Ties to even
 need the last bit of the quotient, ties away from zero its sign. Where all numbers are below 2^24, what Div
 would cut off is taken away before, v/2^S = (v − v mod 2^S)/2^S: OpenVINO computes chains in float32.
 """
@@ -42,7 +43,10 @@ def requantize_int32(rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint
     divide = _exactly if region.profile.accumulator_bits <= FLOAT32 else _downwards
     if len(terms) == 1:
         terms = [_reduced(work, terms[0], small, divide)]
-    total = work.sum([work.product(v, m) for v, m in zip(terms, small.multipliers, strict=True)])
+    products = [work.product(v, m) for v, m in zip(terms, small.multipliers, strict=True)]
+    if small.rest is not None:
+        products.append(divide(work, work.product(terms[0], small.rest), np.int64(1 << small.split)))
+    total = work.sum(products)
     scale = np.int64(1 << small.shift)
     rounding = region.profile.rounding if fixed.ties else Rounding.HALF_UP
     code = divide(work, _with_half(work, total, small, rounding, divide), scale)

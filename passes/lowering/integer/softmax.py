@@ -18,9 +18,11 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.mask import is_masked, masked_input
 from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast
+from onnxq.passes.lowering.integer.small_softmax import softmax_small
 
 __all__ = ["lower_softmax"]
 
@@ -43,12 +45,14 @@ def lower_softmax(region: Region, rw: Rewriter) -> ir.Value:
     shape, axis = wide.shape, region.node.attributes.get_int("axis", -1)
     if shape is None:
         raise Refused("the rank of its input is not known; run shape inference")
-    length = shape[axis]
-    plan, axis = _plan(length if isinstance(length, int) else None, region.scale), axis % len(shape)
-    name = region.result.name or "softmax"
-    narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, plan.dtype)
+    known, axis = shape[axis], axis % len(shape)
+    length = known if isinstance(known, int) else None
     greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
     distance = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
+    if region.profile.dialect == Dialect.INT32:
+        return softmax_small(region, rw, distance, x.scale, axis, length, masked=is_masked(wide))
+    plan, name = _plan(length, region.scale), region.result.name or "softmax"
+    narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, plan.dtype)
     table = np.rint(np.exp(-np.arange(256) * x.scale) * 2.0**plan.precision)
     if is_masked(wide):
         distance, table = narrow.clip(distance, 0, 256), np.append(table, 0)
