@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnxq.evaluate.integer_only import FloatTensor, float_tensors
 from onnxq.evaluate.intervals.analysis import Analysis, Finding, analyze
 from onnxq.evaluate.intervals.interval import limits
-from onnxq.graph.match import constant, is_op
+from onnxq.graph.match import constant, is_op, producer
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.scopes import all_nodes
 
@@ -42,9 +42,9 @@ class Accumulator:
 class Rescaling:
     """How one 8-bit tensor is made of integers.
 
-    sources: the tensors that go in. multipliers: int64, one array a term, of one number or one a channel.
-    shifts: the powers of two that divide, each one number or one a channel. word: bits of the widest number
-    on the way that is read as a number; what counts modulo 2^n is as long as its type.
+    sources: the tensors that go in. multipliers: int64, one array a term, of one number or one a channel; two
+    halves are one number. shifts: the powers of two that divide, each one number or one a channel. word: bits
+    of the widest number on the way that is read as a number; what counts modulo 2^n is as long as its type.
     """
 
     output: str
@@ -113,6 +113,11 @@ def _rescaling(node: ir.Node, analysis: Analysis) -> Iterator[Rescaling]:
         found = analysis.intervals.get(current)
         if found is not None and found.within(limits(current.dtype).least, limits(current.dtype).greatest):
             word = max(word, found.bits)
+        if (halves := _halves(maker)) is not None:
+            multipliers.insert(0, halves[0])
+            shifts.insert(0, halves[1])
+            stack.append(halves[2])
+            continue
         numbers = [array for v in maker.inputs if (array := constant(v)) is not None]
         if is_op(maker, "Mul") and numbers:
             multipliers.insert(0, _signed(numbers[0]))
@@ -121,6 +126,22 @@ def _rescaling(node: ir.Node, analysis: Analysis) -> Iterator[Rescaling]:
         stack += reversed(maker.inputs)
     if multipliers and shifts:
         yield Rescaling(value.name or "", tuple(sources), tuple(multipliers), tuple(shifts), word)
+
+
+def _halves(add: ir.Node) -> tuple[IntArray, IntArray, ir.Value] | None:
+    """M, h and t of ``t·M_high + t·M_low/2^h``, with M in one piece."""
+    high, divided = (producer(add, i) for i in (0, 1)) if is_op(add, "Add") else (None, None)
+    if high is None or divided is None or not is_op(high, "Mul") or not is_op(divided, "Div"):
+        return None
+    whole = producer(divided, 0, "Sub") or divided  # what Div would cut off, taken away before
+    low = producer(whole, 0, "Mul")
+    exponent, t = _exponent(divided), high.inputs[0]
+    parts = [None if part is None else constant(part.inputs[1]) for part in (high, low)]
+    if low is None or low.inputs[0] is not t or t is None or exponent is None:
+        return None
+    if parts[0] is None or parts[1] is None:
+        return None
+    return (parts[0].astype(np.int64) << exponent) + parts[1].astype(np.int64), exponent, t
 
 
 def _is_number(value: ir.Value) -> bool:

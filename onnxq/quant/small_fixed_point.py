@@ -14,9 +14,9 @@ that real has where it is short. Where that can move a result by more than 2^-13
 
     t·M/2^h = t·M_high + t·M_low/2^h        M = round(real · 2^(r+S+h)) = M_high·2^h + M_low
 
-Then h bits more are multiplied, and t stays longer: M has 20 to 25 bits, and results are off by 2^-11 to 2^-14
-of a code. Each channel has its own r, M and bounds. Numbers below 2^24, which runtimes that compute integers
-as float32 get right, leave S 16 and M 10 to 13 bits, or 18 to 20 in two halves.
+Then h bits more are multiplied, and t stays longer: M has 20 to 25 bits, and results are off by 2^-11 to
+2^-14 of a code. Each channel has its own r, M and bounds. Numbers below 2^24, which runtimes that compute
+integers as float32 get right, leave S 16 and M 10 to 13 bits, or 18 to 20 in two halves.
 """
 
 import math
@@ -89,14 +89,15 @@ def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
     window = max(-fixed.low, math.ceil(-0.5 - lowest))
     split, power = _division(term.real, most - least, shift, word)
     multiplier = np.rint(np.ldexp(term.real, power + shift + split)).astype(np.int64)
-    rest = multiplier & ((1 << split) - 1)
-    multiplier = multiplier >> split
+    # both halves have the sign of M, so that no sum of products is longer than the result
+    sign, size = np.sign(multiplier), np.abs(multiplier)
+    rest, multiplier = sign * (size & ((1 << split) - 1)), sign * (size >> split)
     half = np.where(power > 0, np.int64(1) << np.maximum(power - 1, 0), 0)
     rounding = 1 << (shift - 1)
     addend = np.rint(np.ldexp(base + window, shift)).astype(np.int64)
     longest = (most - least + half) >> power
     parts = multiplier * longest, rest * longest
-    reach = parts[0] + (parts[1] >> split)
+    reach = parts[0] + sign * (np.abs(parts[1]) >> split) - (sign < 0)
     addend = np.maximum(addend, -rounding - np.minimum(reach, 0))
     if not _fits(
         word,
@@ -162,7 +163,7 @@ def _cost(real: FloatArray, length: IntArray, shift: int, split: int, word: int)
     rounded = np.rint(exact)
     slip = np.abs(rounded - exact) * np.ldexp(length, -powers - shift - split)
     blur = np.where(powers > 0, np.ldexp(np.abs(real), powers - 1), 0.0)
-    rest = np.mod(rounded, 2.0**split)
+    rest = np.mod(np.abs(rounded), 2.0**split)
     cut = np.where(rest > 0, 2.0**-shift, 0.0)
     room = rest * (np.ldexp(length, -powers) + 1) < word
     total = np.where(room, slip + blur + cut, np.inf)

@@ -16,8 +16,8 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.mean import wrongly_up
 from onnxq.passes.lowering.integer.operand import Operand, Refused
-from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.product import centered, scaled
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast
 from onnxq.passes.lowering.integer.small_division import divide_small

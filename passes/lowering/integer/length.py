@@ -12,8 +12,8 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.normalization import WORD, element_count, normalize
 from onnxq.passes.lowering.integer.operand import Operand, Refused
-from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.product import centered
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize

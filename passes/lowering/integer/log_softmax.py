@@ -51,7 +51,7 @@ def lower_log_softmax(region: Region, rw: Rewriter) -> ir.Value:
     difference = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
     if region.profile.dialect == Dialect.INT32:
         known = length if isinstance(length, int) else None
-        return log_softmax_small(region, rw, difference, x.scale, axis, known, masked=is_masked(wide))
+        return log_softmax_small(region, rw, difference, x, axis, known, masked=is_masked(wide))
     distance = narrow.clip(difference, 0, FARTHEST)
     index = narrow.clip(distance, 0, 256) if is_masked(wide) else distance
     table = np.append(np.rint(np.exp(-np.arange(256) * x.scale) * 2.0**PRECISION), 0).astype(np.int64)

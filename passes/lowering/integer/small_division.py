@@ -17,7 +17,7 @@ from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.product import centered
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
-from onnxq.passes.lowering.integer.small_root import chosen, require_31_bits
+from onnxq.passes.lowering.integer.small_root import chosen, require_8_bits, require_31_bits
 from onnxq.quant.fixed_point import Term, fixed_point
 
 __all__ = ["divide_small"]
@@ -36,6 +36,7 @@ def divide_small(region: Region, rw: Rewriter, a: Operand, b: Operand) -> ir.Val
         Refused: the scales are too far apart, or numbers must be shorter.
     """
     require_31_bits(region, "quotients")
+    require_8_bits(a, b)
     ratio = a.scale / (b.scale * region.scale)
     fraction = min(MOST, BITS - 9 + math.floor(math.log2(ratio)))
     if fraction < 8 or ratio > 2.0**14:

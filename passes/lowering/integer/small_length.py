@@ -18,7 +18,7 @@ from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.small_normalization import require_short
-from onnxq.passes.lowering.integer.small_root import interpolated, require_31_bits, stretched
+from onnxq.passes.lowering.integer.small_root import interpolated, require_8_bits, require_31_bits, stretched
 from onnxq.quant.fixed_point import Term, fixed_point
 
 __all__ = ["length_small"]
@@ -33,6 +33,7 @@ def length_small(region: Region, rw: Rewriter, x: Operand, axes: Sequence[int], 
         Refused: sums of squares need more than 30 bits, or numbers must be shorter.
     """
     require_31_bits(region, "roots")
+    require_8_bits(x)
     require_short(count)
     work = Arithmetic(rw, region.result.name or "length", ir.DataType.INT32)
     distance = centered(rw, x)

@@ -21,10 +21,17 @@ from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.product import centered as from_zero
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
-from onnxq.passes.lowering.integer.small_root import BITS, interpolated, require_31_bits, stretched
+from onnxq.passes.lowering.integer.small_root import (
+    BITS,
+    interpolated,
+    require_8_bits,
+    require_31_bits,
+    stretched,
+)
 from onnxq.quant.fixed_point import Term, fixed_point
 
 __all__ = ["normalize_small", "require_short"]
@@ -57,17 +64,17 @@ def normalize_small(
         Refused: sums of squares, or epsilon, need more than 30 bits, or numbers must be shorter.
     """
     require_31_bits(region, "reciprocal roots")
+    require_8_bits(x)
     offset = epsilon * count / x.scale**2
     require_short(count, offset)
     work = Arithmetic(rw, region.result.name or "norm", INT32)
-    wide = cast(rw, x.codes, INT32)
-    mean, rest = _mean(work, wide, axes, count) if centered else (work.number(x.zero_point), None)
-    distance = work.op("Sub", wide, mean)
+    distance, rest = _distance(work, x, axes, count) if centered else (from_zero(rw, x), None)
     variance = reduce_axes(rw, "ReduceSum", work.op("Mul", distance, distance), axes)
     whole, behind = _variance(work, variance, rest, count, offset)
     scaled = stretched(work, whole)
     unit = work.op("Mul", scaled.power, scaled.power)
-    fraction = work.op("Div", behind, rw.op("Div", [work.number(1 << BITS), unit], like=unit))
+    step = rw.op("Div", [work.number(1 << BITS), unit], like=unit)
+    fraction = rw.op("Div", [behind, step], like=unit, dtype=INT32)
     root = interpolated(work, work.op("Add", scaled.mantissa, fraction), lambda v: 2.0**ROOT / np.sqrt(v))
     stretch = work.op("Mul", scaled.power, 1 << GUARD)
     distance = work.op("Mul", distance, stretch)
@@ -76,8 +83,9 @@ def normalize_small(
     distance = work.clip(distance, -(1 << 15 + GUARD), 1 << 15 + GUARD)
     upper = work.op("Mul", distance, work.op("Div", root, 1 << HALF))
     lower = work.op("Mul", distance, work.op("Mod", root, 1 << HALF))
-    value = work.op("Add", upper, work.op("Div", lower, 1 << HALF))
-    bound = np.asarray((1 << FRACTION) + (1 << 12), np.int64)
+    limit = (1 << FRACTION) + (1 << 12)
+    value = work.clip(work.op("Add", upper, work.op("Div", lower, 1 << HALF)), -limit, limit)
+    bound = np.asarray(limit, np.int64)
     term = Term(gamma * math.sqrt(count) / (region.scale * 2.0**FRACTION), -bound, bound)
     fixed = fixed_point(
         [term],
@@ -103,10 +111,12 @@ def require_short(count: int, offset: float = 0.0) -> None:
         )
 
 
-def _mean(work: Arithmetic, wide: ir.Value, axes: Sequence[int], count: int) -> tuple[ir.Value, ir.Value]:
-    """⌊Σq/n⌋ and Σq mod n."""
+def _distance(work: Arithmetic, x: Operand, axes: Sequence[int], count: int) -> tuple[ir.Value, ir.Value]:
+    """``q − ⌊Σq/n⌋`` and ``Σq mod n``."""
+    wide = cast(work.rw, x.codes, INT32)
     total = work.op("Add", reduce_axes(work.rw, "ReduceSum", wide, axes), ABOVE * count)
-    return work.op("Sub", work.op("Div", total, count), ABOVE), work.op("Mod", total, count)
+    mean = work.op("Sub", work.op("Div", total, count), ABOVE)
+    return work.op("Sub", wide, mean), work.op("Mod", total, count)
 
 
 def _variance(

@@ -14,10 +14,10 @@ import onnx_ir as ir
 
 from onnxq.graph.numeric import FloatArray
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
 
-__all__ = ["BITS", "Scaled", "chosen", "interpolated", "require_31_bits", "stretched"]
+__all__ = ["BITS", "Scaled", "chosen", "interpolated", "require_8_bits", "require_31_bits", "stretched"]
 
 BITS = 30
 SMALLEST = 27
@@ -44,6 +44,16 @@ def require_31_bits(region: Region, what: str) -> None:
             f"its integer rule needs {what} of 31 bits and max_accumulator_bits={bits} leaves {bits}: "
             "lower with max_accumulator_bits=31, or keep this node float (allow_float=true)"
         )
+
+
+def require_8_bits(*operands: Operand) -> None:
+    """Accept operands whose products of codes fit 32-bit words.
+
+    Raises:
+        Refused: one has more bits.
+    """
+    if any(operand.qparams.format.bits > 8 for operand in operands):
+        raise Refused("its integer rule of dialect=int32 reads 8-bit codes only; use dialect=portable")
 
 
 def chosen(work: Arithmetic, test: ir.Value, yes: ir.Value | int, no: ir.Value | int) -> ir.Value:

@@ -16,12 +16,18 @@ import onnx_ir as ir
 
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
 from onnxq.passes.lowering.integer.requantize_int32 import FLOAT32
-from onnxq.passes.lowering.integer.small_root import BITS, chosen, interpolated, require_31_bits
+from onnxq.passes.lowering.integer.small_root import (
+    BITS,
+    chosen,
+    interpolated,
+    require_8_bits,
+    require_31_bits,
+)
 from onnxq.quant.fixed_point import Term, fixed_point
 
 __all__ = ["log_softmax_small", "softmax_small"]
@@ -38,17 +44,18 @@ def softmax_small(
     region: Region,
     rw: Rewriter,
     distance: ir.Value,
-    scale: float,
+    x: Operand,
     axis: int,
     length: int | None,
     *,
     masked: bool,
 ) -> ir.Value:
-    """Softmax of numbers that lie ``distance`` codes of ``scale`` below their maximum.
+    """Softmax of numbers that lie ``distance`` codes of ``x`` below their maximum.
 
     Raises:
         Refused: too few bits are left for each exponential, or the length of the axis is not known.
     """
+    require_8_bits(x)
     bits = region.profile.accumulator_bits - 1
     room = bits - max(_length_bits(length), math.ceil(math.log2(1 / region.scale)))
     precision = min(22, room)
@@ -58,8 +65,8 @@ def softmax_small(
             f"exponential, fewer than {FEWEST}"
         )
     work = Arithmetic(rw, region.result.name or "softmax", INT32)
-    image = _image(work, distance, scale, 2.0**precision, masked=masked)
-    dividend = _image(work, distance, scale, 2.0**precision / region.scale, masked=masked)
+    image = _image(work, distance, x, 2.0**precision, masked=masked)
+    dividend = _image(work, distance, x, 2.0**precision / region.scale, masked=masked)
     total = reduce_axes(rw, "ReduceSum", image, [axis])
     dividend = work.op("Add", dividend, work.op("Div", total, 2))
     if bits < FLOAT32:
@@ -74,30 +81,31 @@ def log_softmax_small(
     region: Region,
     rw: Rewriter,
     distance: ir.Value,
-    scale: float,
+    x: Operand,
     axis: int,
     length: int | None,
     *,
     masked: bool,
 ) -> ir.Value:
-    """LogSoftmax of numbers that lie ``distance`` codes of ``scale`` below their maximum.
+    """LogSoftmax of numbers that lie ``distance`` codes of ``x`` below their maximum.
 
     Raises:
         Refused: too few bits are left, or numbers must be shorter.
     """
     require_31_bits(region, "logarithms")
+    require_8_bits(x)
     precision = min(22, BITS - 1 - _length_bits(length))
     if precision < FEWEST:
         raise Refused(f"its axis of {length} elements leaves fewer than {FEWEST} bits for each exponential")
     work = Arithmetic(rw, region.result.name or "log_softmax", INT32)
-    image = _image(work, distance, scale, 2.0**precision, masked=masked)
+    image = _image(work, distance, x, 2.0**precision, masked=masked)
     logarithm = _logarithm(work, reduce_axes(rw, "ReduceSum", image, [axis]), precision)
     # what is further away than all codes of the result gives the last one
-    farthest = math.ceil(255 * region.scale / scale) + 1 if masked else 255
-    fraction = min(LOGARITHM, math.floor(math.log2(2.0**28 / (scale * farthest))))
-    step = round(scale * 2**fraction)
+    farthest = math.ceil(255 * region.scale / x.scale) + 1 if masked else 255
+    fraction = min(LOGARITHM, math.floor(math.log2(2.0**28 / (x.scale * farthest))))
+    step = round(x.scale * 2**fraction)
     if fraction < FEWEST or step < 1 << FEWEST or step * farthest >= 2**29:
-        raise Refused(f"its scales {scale:g} and {region.scale:g} are too far apart; calibrate again")
+        raise Refused(f"its scales {x.scale:g} and {region.scale:g} are too far apart; calibrate again")
     distance = work.clip(distance, 0, farthest)
     part = work.op("Div", logarithm, 1 << (LOGARITHM - fraction)) if fraction < LOGARITHM else logarithm
     total = work.op("Add", work.op("Mul", distance, step), part)
@@ -113,9 +121,9 @@ def _length_bits(length: int | None) -> int:
     return math.ceil(math.log2(max(length, 1)))
 
 
-def _image(work: Arithmetic, distance: ir.Value, scale: float, unit: float, *, masked: bool) -> ir.Value:
-    """``exp(−distance·scale)·unit``; 0 where a mask hides."""
-    table = np.rint(np.exp(-np.arange(LONGEST_TABLE) * scale) * unit).astype(np.int64)
+def _image(work: Arithmetic, distance: ir.Value, x: Operand, unit: float, *, masked: bool) -> ir.Value:
+    """``exp(−distance·s_x)·unit``; 0 where a mask hides."""
+    table = np.rint(np.exp(-np.arange(LONGEST_TABLE) * x.scale) * unit).astype(np.int64)
     if masked:
         distance, table = work.clip(distance, 0, LONGEST_TABLE), np.append(table, 0)
     return work.rw.op("Gather", [work.array(table), distance], {"axis": 0}, like=distance, dtype=INT32)

@@ -4,8 +4,10 @@
     e = T[d],  T[i] = round(exp(−i·s_x)·2^P)
     y = z_y + (n·e + s/2) / s,  s = Σ e,  n = 1/s_y          (int32 where n is a whole number up to 256)
 
-P is the largest for which n·e and s fit their word, at most 22. int64 serves where the length of the axis is
-not known; where 1/s_y is no such number it computes (M·e + (s << 15)) / (s << 16) with M = round(2^16/s_y).
+P is the largest for which n·e and s fit their word, at most 22. In int32 the table has n·e, with more bits
+than e has, and a division gives e: T'[i] = round(n·exp(−i·s_x)·2^P) + n/2, e = T'[d]/n. int64
+serves where the length of the axis is not known; where 1/s_y is no such number it computes
+(M·e + (s << 15)) / (s << 16) with M = round(2^16/s_y).
 """
 
 import math
@@ -50,14 +52,18 @@ def lower_softmax(region: Region, rw: Rewriter) -> ir.Value:
     greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
     distance = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
     if region.profile.dialect == Dialect.INT32:
-        return softmax_small(region, rw, distance, x.scale, axis, length, masked=is_masked(wide))
+        return softmax_small(region, rw, distance, x, axis, length, masked=is_masked(wide))
     plan, name = _plan(length, region.scale), region.result.name or "softmax"
     narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, plan.dtype)
-    table = np.rint(np.exp(-np.arange(256) * x.scale) * 2.0**plan.precision)
+    table = np.exp(-np.arange(256) * x.scale) * 2.0**plan.precision
     if is_masked(wide):
         distance, table = narrow.clip(distance, 0, 256), np.append(table, 0)
+    if plan.dtype == INT32:
+        table = np.rint(table * plan.factor) + plan.factor // 2
+    table = table if plan.dtype == INT32 else np.rint(table)
     image = rw.op("Gather", [work.array(table.astype(np.int64)), distance], like=wide, dtype=plan.dtype)
-    quotient = cast(rw, _divide(work, image, reduce_axes(rw, "ReduceSum", image, [axis]), plan), INT32)
+    divide = _divide_multiples if plan.dtype == INT32 else _divide
+    quotient = cast(rw, divide(work, image, axis, plan), INT32)
     if region.zero_point:
         quotient = narrow.op("Add", quotient, region.zero_point)
     return cast(rw, narrow.clip(quotient, region.low, region.high), region.output.format.ir_dtype)
@@ -76,8 +82,17 @@ def _plan(length: int | None, scale: float) -> _Plan:
     return _Plan(precision, factor, 16, INT64)
 
 
-def _divide(work: Arithmetic, image: ir.Value, total: ir.Value, plan: _Plan) -> ir.Value:
+def _divide_multiples(work: Arithmetic, image: ir.Value, axis: int, plan: _Plan) -> ir.Value:
+    """``round(n·e/total)`` of n·e + n/2."""
+    part = work.op("Div", image, plan.factor)
+    total = reduce_axes(work.rw, "ReduceSum", part, [axis])
+    half = work.op("Sub", work.op("Div", total, 2), plan.factor // 2)
+    return work.op("Div", work.op("Add", image, half), total)
+
+
+def _divide(work: Arithmetic, image: ir.Value, axis: int, plan: _Plan) -> ir.Value:
     """``round(image/total · factor/2^scaling)``; both are positive, so Div truncates downwards."""
+    total = reduce_axes(work.rw, "ReduceSum", image, [axis])
     if plan.scaling:
         half = work.op("Mul", total, 1 << (plan.scaling - 1))
         total = work.op("Mul", total, 1 << plan.scaling)

@@ -1,6 +1,7 @@
 """Square roots of int64 by Newton's method.
 
-It starts at three quarters of the power of two in (√v, 2√v], a third off at most; four steps are off by 2^-36.
+It starts at three quarters of the power of two in (√v, 2√v], half of the root off at most; four steps are off
+by 2^-36.
 """
 
 import numpy as np
