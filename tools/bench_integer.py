@@ -14,8 +14,9 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -36,6 +37,7 @@ try:
 except ImportError:  # run as a script
     from bench_zoo import DEFAULT_ZOO, load_zoo  # type: ignore[import-not-found,no-redef]
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 FORMS = ("float", "qdq", "integer")
 Feeds = dict[str, Array]
 
@@ -58,7 +60,7 @@ class Net:
         self.weights.append(numpy_helper.from_array(array, name))
         return name
 
-    def op(self, op: str, *inputs: str, **attributes: object) -> str:
+    def op(self, op: str, *inputs: str, **attributes: Any) -> str:
         output = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
@@ -163,16 +165,18 @@ def feeds_of(path: Path, sample: Feeds) -> Feeds:
     }
 
 
-def measure(paths: dict[str, Path], sample: Feeds, threads: int, rounds: int) -> dict[str, Array]:
+def measure(
+    paths: dict[str, Path], sample: Feeds, threads: int, rounds: int, clock: Callable[[], float]
+) -> dict[str, Array]:
     """Milliseconds of each round, the forms in turn; the first two rounds do not count."""
     feeds = {form: feeds_of(path, sample) for form, path in paths.items()}
     times: dict[str, list[float]] = {form: [] for form in paths}
     running = dict(sessions(paths, threads))
     for _ in range(rounds + 2):
         for form, session in running.items():
-            start = time.perf_counter()
+            start = clock()
             session.run(None, feeds[form])
-            times[form].append(1000 * (time.perf_counter() - start))
+            times[form].append(1000 * (clock() - start))
     return {form: np.asarray(found[2:]) for form, found in times.items()}
 
 
@@ -199,6 +203,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="*", default=[*GENERATED, "mobilenet_v2_tf2"])
     parser.add_argument("--zoo", type=Path, default=DEFAULT_ZOO)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others use the machine")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--profile", action="store_true", help="where the integer model spends its time")
     parser.add_argument("--keep", type=Path, help="folder for the models")
@@ -209,7 +214,7 @@ def main() -> int:
             home = args.keep or Path(folder)
             home.mkdir(parents=True, exist_ok=True)
             paths, sample = forms(name, args.zoo, home)
-            times = measure(paths, sample, args.threads, args.rounds)
+            times = measure(paths, sample, args.threads, args.rounds, CLOCKS[args.clock])
             ratios = [float(np.median(times[form] / times["float"])) for form in FORMS[1:]]
             nodes = len(onnx.load(paths["integer"]).graph.node)
             print(f"{name:24} {np.median(times['float']):9.2f} {ratios[0]:7.2f} {ratios[1]:8.2f}   {nodes}")

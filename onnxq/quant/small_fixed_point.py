@@ -28,7 +28,7 @@ from onnxq.errors import PassError
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.quant.fixed_point import FixedPoint, Term, shrink
 
-__all__ = ["SmallFixedPoint", "small_fixed_point"]
+__all__ = ["SmallFixedPoint", "interval_of_codes", "small_fixed_point"]
 
 LARGEST_SHIFT, SMALLEST_SHIFT = 23, 10
 LARGEST_DIVISION = 24
@@ -82,7 +82,7 @@ def small_fixed_point(fixed: FixedPoint, where: str = "", bits: int = 31) -> Sma
 def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
     """One term, of any length."""
     (term,) = fixed.terms
-    least, most = _interval(term, fixed)
+    least, most = interval_of_codes(term, fixed)
     base = term.real * (least + term.bias) + fixed.constant + fixed.zero_point
     base = np.where(most == least, np.clip(base, fixed.low, fixed.high), base)
     lowest = float(np.min(np.minimum(base, base + term.real * (most - least))))
@@ -130,7 +130,7 @@ def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
     )
 
 
-def _interval(term: Term, fixed: FixedPoint) -> tuple[IntArray, IntArray]:
+def interval_of_codes(term: Term, fixed: FixedPoint) -> tuple[IntArray, IntArray]:
     """The q of the least and of the greatest code, and all between; int64, at least one number long."""
     ends = (fixed.low + 0.5 - MARGIN, fixed.high - 0.5 + MARGIN)
     reals = [end - fixed.zero_point - fixed.constant for end in ends]
