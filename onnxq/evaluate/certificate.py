@@ -4,8 +4,8 @@ Read from the graph alone, without the code that lowers and without its plans:
 
     accumulators   every ConvInteger, MatMulInteger, integer MatMul and ReduceSum, with the least and greatest
                    sum that the actual weights allow
-    rescalings     every 8-bit result of Mul, Add and a shift or a division by 2^S: multipliers and shifts of
-                   each channel, and the widest word on the way
+    rescalings     every 8-bit result of Mul, Add and a shift or a division: multipliers, shifts and divisors
+                   of each channel, and the widest word on the way
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,6 +45,7 @@ class Rescaling:
     sources: the tensors that go in. multipliers: int64, one array a term, of one number or one a channel; two
     halves are one number. shifts: the powers of two that divide, each one number or one a channel. word: bits
     of the widest number on the way that is read as a number; what counts modulo 2^n is as long as its type.
+    divisors: what divides and is no power of two, each one number or one a channel.
     """
 
     output: str
@@ -52,6 +53,7 @@ class Rescaling:
     multipliers: tuple[IntArray, ...]
     shifts: tuple[IntArray, ...]
     word: int
+    divisors: tuple[IntArray, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def _rescaling(node: ir.Node, analysis: Analysis) -> Iterator[Rescaling]:
         return
     multipliers: list[IntArray] = []
     shifts: list[IntArray] = []
+    divisors: list[IntArray] = []
     sources: list[str] = []
     word = 0
     stack, seen = [node.inputs[0]], set[ir.Value]()
@@ -123,9 +126,12 @@ def _rescaling(node: ir.Node, analysis: Analysis) -> Iterator[Rescaling]:
             multipliers.insert(0, _signed(numbers[0]))
         if is_op(maker, "BitShift", "Div") and (exponent := _exponent(maker)) is not None:
             shifts.insert(0, exponent)
+        elif is_op(maker, "Div") and is_op(producer(maker), "Add") and numbers:
+            divisors.insert(0, numbers[0].astype(np.int64))
         stack += reversed(maker.inputs)
-    if multipliers and shifts:
-        yield Rescaling(value.name or "", tuple(sources), tuple(multipliers), tuple(shifts), word)
+    if multipliers and (shifts or divisors):
+        found_constants = tuple(multipliers), tuple(shifts), word, tuple(divisors)
+        yield Rescaling(value.name or "", tuple(sources), *found_constants)
 
 
 def _halves(add: ir.Node) -> tuple[IntArray, IntArray, ir.Value] | None:

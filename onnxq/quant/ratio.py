@@ -107,7 +107,7 @@ def _without_constants(fixed: FixedPoint, least: FloatArray, most: FloatArray) -
 def _slips(
     term: Term, multiplier: IntArray, divisor: IntArray, alone: FixedPoint | None
 ) -> tuple[FloatArray, FloatArray]:
-    """By how many codes a result may be off inside the clamp: with the bias times A, or with it times real."""
+    """By how many codes a result may be off inside the clamp: with the bias times A, or times real."""
     slip = np.abs(multiplier / divisor - term.real)
     exact = slip * term.reach
     if alone is not None:  # several terms may be far from zero together, and their sum in between
