@@ -41,7 +41,7 @@ def requantize_ratio(
         values = [clamped(work, values[0], found.least, found.most)]
     products = [work.product(v, m) for v, m in zip(values, found.multipliers, strict=True)]
     dividend = work.op("Add", work.sum(products), found.addend)
-    quotient = work.op("Div", dividend, found.divisor)
+    quotient = work.op("Div", dividend, work.number(found.divisor, "divisor", INT32))
     if not found.clamped:
         quotient = work.clip(quotient, found.window + fixed.low, found.window + fixed.high)
     return cast(rw, quotient, fmt.ir_dtype)

@@ -8,6 +8,9 @@ import onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from onnxq.passes.lowering.integer.profile import Dialect
+from onnxq.passes.lowering.lower_integer import LowerInteger
+
 from .fake_quantizer import Scheme
 
 Lower = Callable[..., onnx.ModelProto]
@@ -113,10 +116,12 @@ def nets(draw: st.DrawFn) -> str:
 @given(
     text=nets(),
     dtype=st.sampled_from(["uint8", "int8"]),
+    dialect=st.sampled_from(list(Dialect)),
     seed=st.integers(0, 2**16),
     scale=st.one_of(st.none(), st.sampled_from([2.0**-5, 0.05]), st.floats(2.0**-9, 0.5, width=32)),
 )
 def test_random_networks_give_the_exact_codes(
-    lower: Lower, text: str, dtype: str, seed: int, scale: float | None
+    lower: Lower, text: str, dtype: str, dialect: Dialect, seed: int, scale: float | None
 ) -> None:
-    lower(text, seed=seed, scheme=Scheme(dtype=dtype, scale=scale))
+    scheme = Scheme(dtype=dtype, scale=scale)
+    lower(text, seed=seed, scheme=scheme, lowering=LowerInteger(dialect=dialect))
