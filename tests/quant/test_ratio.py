@@ -51,7 +51,8 @@ def test_one_term_is_as_exact_as_promised(
 
 @given(reals=st.lists(st.floats(2.0**-6, 2.0), min_size=2, max_size=3), seed=st.integers(0, 2**16))
 def test_several_terms_share_a_divisor(reals: list[float], seed: int) -> None:
-    terms = [Term(np.asarray(real), np.int64(0), np.int64(255), np.int64(-99)) for real in reals]
+    low, high, bias = (np.asarray(number, np.int64) for number in (0, 255, -99))
+    terms = [Term(np.asarray(real), low, high, bias) for real in reals]
     found = ratio(fixed_point(terms, 128, 0, 255))
     if found is None:
         return
