@@ -44,9 +44,8 @@ def test_one_term_is_as_exact_as_promised(
     for row in range(len(q)):
         for c in range(4):
             exact = Fraction(float(real[c])) * int(q[row, c] + biases[c]) + zero + low
-            assert abs(int(codes[row, c]) - min(max(exact, low), low + 255)) <= Fraction(1, 2) + Fraction(
-                GOOD
-            )
+            inside = min(max(exact, Fraction(low)), Fraction(low + 255))
+            assert abs(inside - int(codes[row, c])) <= Fraction(1, 2) + Fraction(GOOD)
 
 
 @given(reals=st.lists(st.floats(2.0**-6, 2.0), min_size=2, max_size=3), seed=st.integers(0, 2**16))
