@@ -4,9 +4,9 @@ Read from the graph alone, without the code that lowers and without its plans:
 
     accumulators   every ConvInteger, MatMulInteger, integer MatMul and ReduceSum, with the least and greatest
                    sum that the actual weights allow
-    rescalings     every result of 8 or 16 bits of Mul, Add and a shift or a division by 2^S: multipliers and
-                   shifts of each channel, and the widest word on the way; a multiplier of 256 is that of the
-                   high halves of 16-bit codes
+    rescalings     every result of 8 or 16 bits of Mul, Add and a shift or a division: multipliers, shifts and
+                   divisors of each channel, and the widest word on the way; a multiplier of 256 is that of
+                   the high halves of 16-bit codes
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ import onnx_ir as ir
 from onnxq.evaluate.integer_only import FloatTensor, float_tensors
 from onnxq.evaluate.intervals.analysis import Analysis, Finding, analyze
 from onnxq.evaluate.intervals.interval import limits
-from onnxq.graph.match import constant, is_op
+from onnxq.graph.match import constant, is_op, producer
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.scopes import all_nodes
 
@@ -44,9 +44,10 @@ class Accumulator:
 class Rescaling:
     """How one tensor of 8 or 16 bits is made of integers.
 
-    sources: the tensors that go in. multipliers: int64, one array a term, of one number or one a channel.
-    shifts: the powers of two that divide, each one number or one a channel. word: bits of the widest number
-    on the way that is read as a number; what counts modulo 2^n is as long as its type.
+    sources: the tensors that go in. multipliers: int64, one array a term, of one number or one a channel; two
+    halves are one number. shifts: the powers of two that divide, each one number or one a channel. word: bits
+    of the widest number on the way that is read as a number; what counts modulo 2^n is as long as its type.
+    divisors: what divides and is no power of two, each one number or one a channel.
     """
 
     output: str
@@ -54,6 +55,7 @@ class Rescaling:
     multipliers: tuple[IntArray, ...]
     shifts: tuple[IntArray, ...]
     word: int
+    divisors: tuple[IntArray, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def _rescaling(node: ir.Node, analysis: Analysis) -> Iterator[Rescaling]:
         return
     multipliers: list[IntArray] = []
     shifts: list[IntArray] = []
+    divisors: list[IntArray] = []
     sources: list[str] = []
     word = 0
     stack, seen = [node.inputs[0]], set[ir.Value]()
@@ -115,14 +118,38 @@ def _rescaling(node: ir.Node, analysis: Analysis) -> Iterator[Rescaling]:
         found = analysis.intervals.get(current)
         if found is not None and found.within(limits(current.dtype).least, limits(current.dtype).greatest):
             word = max(word, found.bits)
+        if (halves := _halves(maker)) is not None:
+            multipliers.insert(0, halves[0])
+            shifts.insert(0, halves[1])
+            stack.append(halves[2])
+            continue
         numbers = [array for v in maker.inputs if (array := constant(v)) is not None]
         if is_op(maker, "Mul") and numbers:
             multipliers.insert(0, _signed(numbers[0]))
         if is_op(maker, "BitShift", "Div") and (exponent := _exponent(maker)) is not None:
             shifts.insert(0, exponent)
+        elif is_op(maker, "Div") and is_op(producer(maker), "Add") and numbers:
+            divisors.insert(0, numbers[0].astype(np.int64))
         stack += reversed(maker.inputs)
-    if multipliers and shifts:
-        yield Rescaling(value.name or "", tuple(sources), tuple(multipliers), tuple(shifts), word)
+    if multipliers and (shifts or divisors):
+        found_constants = tuple(multipliers), tuple(shifts), word, tuple(divisors)
+        yield Rescaling(value.name or "", tuple(sources), *found_constants)
+
+
+def _halves(add: ir.Node) -> tuple[IntArray, IntArray, ir.Value] | None:
+    """M, h and t of ``t·M_high + t·M_low/2^h``, with M in one piece."""
+    high, divided = (producer(add, i) for i in (0, 1)) if is_op(add, "Add") else (None, None)
+    if high is None or divided is None or not is_op(high, "Mul") or not is_op(divided, "Div"):
+        return None
+    whole = producer(divided, 0, "Sub") or divided  # what Div would cut off, taken away before
+    low = producer(whole, 0, "Mul")
+    exponent, t = _exponent(divided), high.inputs[0]
+    parts = [None if part is None else constant(part.inputs[1]) for part in (high, low)]
+    if low is None or low.inputs[0] is not t or t is None or exponent is None:
+        return None
+    if parts[0] is None or parts[1] is None:
+        return None
+    return (parts[0].astype(np.int64) << exponent) + parts[1].astype(np.int64), exponent, t
 
 
 def _is_long(value: ir.Value) -> bool:

@@ -10,8 +10,13 @@ multiplier:
 
 For 8-bit codes S is 22 or 23. An error of half a unit of M grows to |t|/2^(S+1) codes, half a unit of t is
 real·2^(r−1) codes; the r that makes their sum smallest leaves M 14 to 16 bits where q is long, and all bits
-that real has where it is short. Each channel has its own r, M and bounds. Numbers below 2^24, which runtimes
-that compute integers as float32 get right, leave S 16 and M 10 to 13 bits.
+that real has where it is short. Where that can move a result by more than 2^-13 of a code, M has two halves:
+
+    t·M/2^h = t·M_high + t·M_low/2^h        M = round(real · 2^(r+S+h)) = M_high·2^h + M_low
+
+Then h bits more are multiplied, and t stays longer: M has 20 to 25 bits, and results are off by 2^-11 to
+2^-14 of a code. Each channel has its own r, M and bounds. Numbers below 2^24, which runtimes that compute
+integers as float32 get right, leave S 16 and M 10 to 13 bits, or 18 to 20 in two halves.
 """
 
 import math
@@ -23,10 +28,13 @@ from onnxq.errors import PassError
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.quant.fixed_point import FixedPoint, Term, shrink
 
-__all__ = ["SmallFixedPoint", "small_fixed_point"]
+__all__ = ["SmallFixedPoint", "interval_of_codes", "small_fixed_point"]
 
 LARGEST_SHIFT, SMALLEST_SHIFT = 23, 10
 LARGEST_DIVISION = 24
+LARGEST_SPLIT = 15
+SLIGHT = 2.0**-13
+"""Up to this error in codes, before rounding, one product is good enough."""
 MARGIN = 2.0**-3
 """So far from a tie a sum rounds to the code that it is nearest to, however short the multiplier."""
 
@@ -37,7 +45,8 @@ class SmallFixedPoint:
 
     least, most: bounds of the one term, None where no accumulator leaves them. origin: what it is moved by,
     and divisor: 2^r; None where neither is needed. addend: K without the half that rounds. window: what the
-    quotient is too large by; the codes without zero point are too large by ``unsigned``.
+    quotient is too large by; the codes without zero point are too large by ``unsigned``. rest, split: M_low
+    and h, where the multipliers are M_high only.
     """
 
     least: IntArray | None
@@ -49,6 +58,8 @@ class SmallFixedPoint:
     shift: int
     window: int
     unsigned: int
+    rest: IntArray | None = None
+    split: int = 0
 
 
 def small_fixed_point(fixed: FixedPoint, where: str = "", bits: int = 31) -> SmallFixedPoint:
@@ -71,25 +82,37 @@ def small_fixed_point(fixed: FixedPoint, where: str = "", bits: int = 31) -> Sma
 def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
     """One term, of any length."""
     (term,) = fixed.terms
-    least, most = _interval(term, fixed)
+    least, most = interval_of_codes(term, fixed)
     base = term.real * (least + term.bias) + fixed.constant + fixed.zero_point
     base = np.where(most == least, np.clip(base, fixed.low, fixed.high), base)
     lowest = float(np.min(np.minimum(base, base + term.real * (most - least))))
     window = max(-fixed.low, math.ceil(-0.5 - lowest))
-    power = _division(term.real, most - least, shift)
-    multiplier = np.rint(np.ldexp(term.real, power + shift)).astype(np.int64)
+    split, power = _division(term.real, most - least, shift, word)
+    multiplier = np.rint(np.ldexp(term.real, power + shift + split)).astype(np.int64)
+    # both halves have the sign of M, so that no sum of products is longer than the result
+    sign, size = np.sign(multiplier), np.abs(multiplier)
+    rest, multiplier = sign * (size & ((1 << split) - 1)), sign * (size >> split)
     half = np.where(power > 0, np.int64(1) << np.maximum(power - 1, 0), 0)
     rounding = 1 << (shift - 1)
     addend = np.rint(np.ldexp(base + window, shift)).astype(np.int64)
-    reach = multiplier * ((most - least + half) >> power)
+    longest = (most - least + half) >> power
+    parts = multiplier * longest, rest * longest
+    reach = parts[0] + sign * (np.abs(parts[1]) >> split) - (sign < 0)
     addend = np.maximum(addend, -rounding - np.minimum(reach, 0))
     if not _fits(
-        word, most - least + half, reach, addend, addend + rounding, reach + addend, reach + addend + rounding
+        word,
+        most - least + half,
+        *parts,
+        reach,
+        addend,
+        addend + rounding,
+        reach + addend,
+        reach + addend + rounding,
     ):
         return None
     clamped = bool((least > term.low).any() or (most < term.high).any())
     direct = addend - multiplier * least
-    moved = bool(power.any())
+    moved = bool(power.any()) or bool(rest.any())
     if not moved:
         moved = not _fits(word, direct, direct + rounding, multiplier * least, multiplier * most)
     return SmallFixedPoint(
@@ -102,10 +125,12 @@ def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
         shift=shift,
         window=window,
         unsigned=fixed.zero_point + window,
+        rest=shrink(rest) if rest.any() else None,
+        split=split,
     )
 
 
-def _interval(term: Term, fixed: FixedPoint) -> tuple[IntArray, IntArray]:
+def interval_of_codes(term: Term, fixed: FixedPoint) -> tuple[IntArray, IntArray]:
     """The q of the least and of the greatest code, and all between; int64, at least one number long."""
     ends = (fixed.low + 0.5 - MARGIN, fixed.high - 0.5 + MARGIN)
     reals = [end - fixed.zero_point - fixed.constant for end in ends]
@@ -118,14 +143,32 @@ def _interval(term: Term, fixed: FixedPoint) -> tuple[IntArray, IntArray]:
     return least, np.maximum(least, most)
 
 
-def _division(real: FloatArray, length: IntArray, shift: int) -> IntArray:
-    """The r of each channel that costs the fewest codes."""
+def _division(real: FloatArray, length: IntArray, shift: int, word: int) -> tuple[int, IntArray]:
+    """h, and the r of each channel, that cost the fewest codes."""
+    error, power = _cost(real, length, shift, 0, word)
+    split = 0
+    if error <= SLIGHT:
+        return split, power
+    for h in range(1, LARGEST_SPLIT + 1):
+        other, found = _cost(real, length, shift, h, word)
+        if other < error / 2:
+            error, split, power = other, h, found
+    return split, power
+
+
+def _cost(real: FloatArray, length: IntArray, shift: int, split: int, word: int) -> tuple[float, IntArray]:
+    """The best r of each channel for one h, and the codes by which the worst channel is off then."""
     powers = np.arange(LARGEST_DIVISION + 1).reshape(-1, *[1] * np.broadcast(real, length).ndim)
-    exact = np.ldexp(real, powers + shift)
-    slip = np.abs(np.rint(exact) - exact) * np.ldexp(length, -powers - shift)
+    exact = np.ldexp(real, powers + shift + split)
+    rounded = np.rint(exact)
+    slip = np.abs(rounded - exact) * np.ldexp(length, -powers - shift - split)
     blur = np.where(powers > 0, np.ldexp(np.abs(real), powers - 1), 0.0)
-    best: IntArray = (slip + blur).argmin(axis=0).astype(np.int64)
-    return best
+    rest = np.mod(np.abs(rounded), 2.0**split)
+    cut = np.where(rest > 0, 2.0**-shift, 0.0)
+    room = rest * (np.ldexp(length, -powers) + 1) < word
+    total = np.where(room, slip + blur + cut, np.inf)
+    best: IntArray = total.argmin(axis=0).astype(np.int64)
+    return float(np.max(total.min(axis=0))), best
 
 
 def _sum(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:

@@ -39,6 +39,7 @@ def certificate_tables(certificate: Certificate) -> list[Table]:
 def _rescaling(found: Rescaling) -> tuple[str, str, str, str, str]:
     multipliers = " + ".join(_bits(array) for array in found.multipliers)
     shifts = ", ".join(_range(array) for array in found.shifts)
+    shifts = ", ".join([shifts] * bool(shifts) + [f"/ {_range(array)}" for array in found.divisors])
     return found.output, listed(found.sources), multipliers, shifts, str(found.word)
 
 

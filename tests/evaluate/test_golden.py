@@ -98,7 +98,7 @@ def test_the_header_compiles_with_weights_and_without(model: ir.Model, tmp_path:
         header = tmp_path / f"{weights}" / "constants.h"
         flags = ["-std=c99", "-Wall", "-Werror", "-Wno-unused", "-pedantic", "-fsyntax-only", "-x", "c"]
         subprocess.run(["gcc", *flags, header], check=True)
-        assert "static const uint64_t" in header.read_text()
+        assert "static const int32_t" in header.read_text()
 
 
 def test_axes_that_differ_between_samples_are_open(model: ir.Model, tmp_path: Path) -> None:

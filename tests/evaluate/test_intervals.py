@@ -152,6 +152,7 @@ def test_certificate_holds_the_multipliers(onnx_text: Text, dialect: str) -> Non
     assert accumulator.bits == found.widest == 17
     (multiplier,) = rescaling.multipliers
     real = multiplier.reshape(-1) / np.exp2(sum(shift.reshape(-1) for shift in rescaling.shifts))
+    real = real / np.prod([divisor.reshape(-1) for divisor in rescaling.divisors], axis=0)
     np.testing.assert_allclose(real, 0.1 * np.array([0.01, 0.02, 0.5]) / 0.05, rtol=2.0**-13)
     assert not [*found.floats, *found.violations, *found.open]
     assert rescaling.word <= (32 if dialect == "int32" else 64)

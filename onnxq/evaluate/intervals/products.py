@@ -35,6 +35,10 @@ def matmul_integer(node: ir.Node, analysis: Analysis) -> Interval | None:
     right, left = _weight(node, 1, zeros[1]), _weight(node, 0, zeros[0])
     if right is not None and right.ndim <= 2:
         return _sums(right.reshape(right.shape[0], -1), a, (-1,))
+    if right is not None:
+        ends = right * a.least, right * a.greatest
+        low, high = (op(*ends).sum(axis=-2, keepdims=True) for op in (np.minimum, np.maximum))
+        return Interval(low.astype(object), high.astype(object))
     if left is not None and left.ndim == 2:
         return _sums(left.T, b, (-1, 1))
     length = _length(node)

@@ -3,7 +3,7 @@
 Where an operand appears twice, or knows another one:
 
     max(x) − x ≥ 0,   x − Relu(x) ≤ 0
-    Σ T[max(x) − x] ≥ T[0] + (n − 1)·min T              one element is the maximum
+    Σ T[max(x) − x]/c ≥ T[0]/c                          one element is the maximum
     (r + v/r)/2 ≥ ⌊√v⌋, for r, v ≥ 1                    a step of Newton's method
     |d·(2^B / ⌊√(Σd²·c/n + 1)⌋)| ≤ 2·2^B·√(n/c)         no element is longer than all together
     Where(x > c, c, x) ≤ c,  Where(x < c, c, x) ≥ c
@@ -52,14 +52,18 @@ def _is_distance(node: ir.Node) -> bool:
 
 
 def _at_least_one(node: ir.Node, analysis: Analysis, found: Interval) -> Interval:
-    gather = producer(node, 0, "Gather")
+    parts = producer(node, 0, "Div")
+    divisor = 1 if parts is None else scalar(parts.inputs[1])
+    gather = producer(parts or node, 0, "Gather")
     index = None if gather is None else producer(gather, 1)
     while is_op(index, "Clip"):
         index = producer(index)
     table = None if gather is None else constant(gather.inputs[0])
     if index is None or table is None or not (is_op(index, "Sub") and _is_distance(index)):
         return found
-    least = int(table.reshape(-1)[0])
+    if divisor is None or divisor < 1:
+        return found
+    least = int(table.reshape(-1)[0]) // int(divisor)
     return Interval.of(max(found.least, least) if table.min() >= 0 else found.least, found.greatest)
 
 

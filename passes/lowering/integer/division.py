@@ -18,7 +18,9 @@ from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.mean import wrongly_up
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.product import centered, scaled
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
+from onnxq.passes.lowering.integer.small_division import divide_small
 from onnxq.passes.lowering.integer.words import Words, cast
 from onnxq.quant.fixed_point import Rounding
 
@@ -51,6 +53,8 @@ def lower_division(region: Region, rw: Rewriter) -> ir.Value:
 
 def _divide(region: Region, rw: Rewriter) -> ir.Value:
     a, b = region.activation(0), region.activation(1)
+    if region.profile.dialect == Dialect.INT32:
+        return divide_small(region, rw, a, b)
     ratio = a.scale / (b.scale * region.scale)
     levels = region.output.format.levels
     far = math.ceil(BEYOND * levels / ratio)

@@ -1,6 +1,8 @@
 """Cast of integers and booleans to float in front of a QuantizeLinear: one-hot codes, masks, counts.
 
 y = clamp(z_y + q/s_y)              a boolean has two codes only: Where(q, Q(1), Q(0))
+
+The int32 dialect, which cannot compare 64-bit integers, takes their low 32 bits.
 """
 
 import numpy as np
@@ -37,7 +39,8 @@ def lower_cast(region: Region, rw: Rewriter) -> ir.Value:
     if not value.dtype.is_integer():
         raise Refused(f"it casts from {value.dtype.name.lower()}; booleans and integers have a rule")
     if value.dtype.itemsize > 4:
-        value = _saturated(rw, value)
+        narrow = region.profile.dialect == Dialect.INT32
+        value = cast(rw, value, ir.DataType.INT32) if narrow else _saturated(rw, value)
     assert value.dtype is not None, "it was an integer"
     limits = np.iinfo(value.dtype.numpy())
     ends = (np.asarray(end, np.int64) for end in (limits.min, limits.max))

@@ -13,9 +13,11 @@ from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.normalization import WORD, element_count, normalize
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.product import centered
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.small_length import length_small
 from onnxq.passes.lowering.integer.square_root import square_root
 from onnxq.quant.fixed_point import Term, fixed_point
 
@@ -51,6 +53,8 @@ def lower_length(region: Region, rw: Rewriter) -> ir.Value:
     if not axes:
         raise Refused("its axes are not known beforehand")
     axes = sorted(int(axis) % _rank(x) for axis in axes)
+    if region.profile.dialect == Dialect.INT32:
+        return length_small(region, rw, x, axes, element_count(x, axes))
     reach = element_count(x, axes) * max(x.high, -x.low) ** 2
     power = (WORD - reach.bit_length()) // 2
     if power < 8:

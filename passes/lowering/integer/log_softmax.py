@@ -16,9 +16,11 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.mask import is_masked, masked_input
 from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.small_softmax import log_softmax_small
 from onnxq.passes.lowering.integer.softmax import exponentials
 from onnxq.passes.lowering.integer.square_root import bit_length
 from onnxq.quant.fixed_point import Term, fixed_point
@@ -47,9 +49,13 @@ def lower_log_softmax(region: Region, rw: Rewriter) -> ir.Value:
     name = region.result.name or "log_softmax"
     narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, INT64)
     greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
+    difference = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
+    if region.profile.dialect == Dialect.INT32:
+        known = length if isinstance(length, int) else None
+        return log_softmax_small(region, rw, difference, x, axis, known, masked=is_masked(wide))
     farthest = FARTHEST * x.levels // 256
-    distance = narrow.clip(rw.op("Sub", [greatest, wide], like=wide, dtype=INT32), 0, farthest)
-    table = np.append(exponentials(x, PRECISION), 0).astype(np.int64)
+    distance = narrow.clip(difference, 0, farthest)
+    table = np.append(exponentials(x, 2.0**PRECISION), 0).astype(np.int64)
     ends = is_masked(wide) or len(table) <= x.levels
     index = narrow.clip(distance, 0, len(table) - 1) if ends else distance
     image = rw.op("Gather", [work.array(table), index], like=wide, dtype=INT64)

@@ -24,8 +24,8 @@ __all__ = ["LIMIT", "is_masked", "masked_input"]
 
 INT32 = ir.DataType.INT32
 
-LIMIT = 2**24
-"""Codes that the strongest mask adds or takes away; of 16-bit codes 32 times as many, as int32 holds."""
+LIMIT = 2**22
+"""Codes that the strongest mask adds or takes away; of 16-bit codes 128 times as many, as int32 holds."""
 
 VANISHING = 16.0
 """e^-16 is less than half of 2^-22, the smallest unit of the exponentials."""
@@ -133,7 +133,7 @@ class _Masking:
         return self.rw.const(self._rounded(real), f"{self.x.codes.name or 'codes'}_mask")
 
     def _rounded(self, real: FloatArray) -> IntArray:
-        limit = LIMIT * 32 if self.x.wide else LIMIT
+        limit = LIMIT * 128 if self.x.wide else LIMIT
         steps = np.rint(np.clip(real / self.x.scale, -limit, limit))
         rounded: IntArray = steps.astype(np.int32)
         return rounded

@@ -5,11 +5,11 @@ With d = n·q − Σq (the zero point cancels) the normalized value is free of t
     (x − mean)/√(var + ε) = d/√V,   V = Σd²/n + ε·n²/s_x²         RMS: d = q − z,  V = Σd²/n + ε/s_x²
 
     v = V·4^p as int64            p: as many bits as fit
-    r = √v                        off by 2^-24 (square_root.py)
-    t = d·(2^B / r) / 2^(B−p−20)  the normalized value with 20 bits behind the point
-    y = clamp(z_y + γ/s_y·2^-20·t + β/s_y)
+    r = √v                        off by 2^-36, and a unit at most (square_root.py)
+    t = d·(2^B / r) / 2^(B−p−24)  the normalized value with 24 bits behind the point
+    y = clamp(z_y + γ/s_y·2^-24·t + β/s_y)
 
-All divisions truncate, which costs 2^-20 of a standard deviation each. Where squares of n·q − Σq are too
+All divisions truncate, which costs 2^-24 of a standard deviation each. Where squares of n·q − Σq are too
 long, as of 16-bit codes, d = 2^f·q − ⌊2^f·Σq/n⌋ takes its place, with 2^f for n and the largest f for which
 p is 2; that is off by 2^-f of a code.
 """
@@ -25,9 +25,11 @@ from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.small_normalization import normalize_small
 from onnxq.passes.lowering.integer.square_root import square_root
 from onnxq.quant.fixed_point import Term, fixed_point
 
@@ -35,7 +37,7 @@ __all__ = ["WORD", "element_count", "lower_instance_norm", "lower_layer_norm", "
 
 INT64 = ir.DataType.INT64
 
-FRACTION = 20
+FRACTION = 24
 WORD = 61
 """Bits that intermediate numbers may use, sign and a factor of two aside."""
 
@@ -76,9 +78,11 @@ def normalize(
         Refused: sums of squares need more than 64 bits, or an axis is of unknown length.
     """
     count = element_count(x, axes)
-    work = Arithmetic(rw, region.result.name or "norm", INT64)
     if epsilon is None:
         epsilon = region.node.attributes.get_float("epsilon", 1e-5)
+    if region.profile.dialect == Dialect.INT32:
+        return normalize_small(region, rw, x, axes, count, gamma, beta, centered=centered, epsilon=epsilon)
+    work = Arithmetic(rw, region.result.name or "norm", INT64)
     unit = _unit(x, count) if centered else 1
     reach = unit * (x.levels - 1)
     bits = (WORD - (count * reach**2).bit_length()) // 2
@@ -92,7 +96,7 @@ def normalize(
     squares = reduce_axes(rw, "ReduceSum", work.op("Mul", distance, distance), axes)
     variance = work.op("Div", work.op("Mul", squares, 4**bits), count)
     root = square_root(work, work.op("Add", variance, smallest))
-    # 22 bits of the reciprocal, even of the largest root; d/√V stays below 2·√n
+    # 26 bits of the reciprocal, even of the largest root; d/√V stays below 2·√n
     greatest = math.isqrt(reach**2 * 4**bits + smallest).bit_length()
     power = min(greatest + FRACTION + 2, WORD + bits - math.isqrt(count).bit_length() - 2)
     reciprocal = rw.op("Div", [work.number(2**power), root], like=root)

@@ -21,7 +21,7 @@ class Dialect(StrEnum):
     """ONNX Runtime from 1.17 on too: signed 64-bit arithmetic, uint8 where older kernels know no int8."""
 
     INT32 = "int32"
-    """Runtimes of 32-bit integers: nothing wider, nothing unsigned above 8 bits; shorter multipliers."""
+    """Runtimes of 32-bit integers: nothing wider, nothing unsigned above 8 bits; multipliers in halves."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ drops it. Unsigned words because ONNX shifts only these, and because int64 Clip 
 to 1.31 on x86. With several terms each has its Cast and Mul, and Add sums them. The portable dialect sums in
 signed words, since ONNX Runtime multiplies unsigned ones from 1.21 on only, and casts before it shifts.
 
+In the fast dialect a division takes the place of all that, where it is exact enough (requantize_ratio.py).
+
 That rounds half up. Other roundings take two to five nodes more, and only where ties can occur; TFLite's and
 the int32 dialect have forms of their own.
 """
@@ -22,6 +24,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize_int32 import requantize_int32
+from onnxq.passes.lowering.integer.requantize_ratio import requantize_ratio
 from onnxq.passes.lowering.integer.requantize_tflite import requantize_tflite
 from onnxq.passes.lowering.integer.words import Words, cast
 from onnxq.quant.fixed_point import FixedPoint, Rounding
@@ -35,6 +38,8 @@ def requantize(rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint, regi
         return requantize_int32(rw, values, fixed, region)
     if region.profile.rounding == Rounding.TFLITE:
         return requantize_tflite(rw, values, fixed, region)
+    if (codes := requantize_ratio(rw, values, fixed, region)) is not None:
+        return codes
     work = Words(rw, region.result, *region.profile.words(fixed.word))
     total = work.sum([work.product(v, m) for v, m in zip(values, fixed.multipliers, strict=True)])
     rest: IntArray = np.asarray(fixed.window << fixed.shift, np.int64)

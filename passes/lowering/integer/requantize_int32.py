@@ -2,7 +2,8 @@
 
     y = Cast(Clip((t·M + K) / 2^S + low, low, high)),   t = (Min(Max(q, least), most) − origin) / 2^r
 
-Every dividend is positive, so truncation rounds down. The constants are small_fixed_point's. Ties to even
+Where M has two halves, t·M is t·M_high + t·M_low/2^h: a Mul, a Div and an Add more. Every dividend is
+positive, so truncation rounds down. The constants are small_fixed_point's. Ties to even
 need the last bit of the quotient, ties away from zero its sign. Where all numbers are below 2^24, what Div
 would cut off is taken away before, v/2^S = (v − v mod 2^S)/2^S: OpenVINO computes chains in float32.
 """
@@ -20,7 +21,7 @@ from onnxq.passes.lowering.integer.words import Words, cast
 from onnxq.quant.fixed_point import FixedPoint, Rounding
 from onnxq.quant.small_fixed_point import SmallFixedPoint, small_fixed_point
 
-__all__ = ["requantize_int32"]
+__all__ = ["clamped", "requantize_int32"]
 
 INT32 = ir.DataType.INT32
 
@@ -42,7 +43,10 @@ def requantize_int32(rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint
     divide = _exactly if region.profile.accumulator_bits <= FLOAT32 else _downwards
     if len(terms) == 1:
         terms = [_reduced(work, terms[0], small, divide)]
-    total = work.sum([work.product(v, m) for v, m in zip(terms, small.multipliers, strict=True)])
+    products = [work.product(v, m) for v, m in zip(terms, small.multipliers, strict=True)]
+    if small.rest is not None:
+        products.append(divide(work, work.product(terms[0], small.rest), np.int64(1 << small.split)))
+    total = work.sum(products)
     scale = np.int64(1 << small.shift)
     rounding = region.profile.rounding if fixed.ties else Rounding.HALF_UP
     code = divide(work, _with_half(work, total, small, rounding, divide), scale)
@@ -63,13 +67,14 @@ def _exactly(work: Words, value: ir.Value, divisor: IntArray | np.int64) -> ir.V
 def _reduced(work: Words, value: ir.Value, small: SmallFixedPoint, divide: Divide) -> ir.Value:
     """The accumulator clamped, moved and divided."""
     if small.least is not None and small.most is not None:
-        value = _clamped(work, value, small.least, small.most)
+        value = clamped(work, value, small.least, small.most)
     if small.origin is not None:
         value = work.op("Sub", value, small.origin)
     return value if small.divisor is None else divide(work, value, small.divisor)
 
 
-def _clamped(work: Words, value: ir.Value, least: IntArray, most: IntArray) -> ir.Value:
+def clamped(work: Words, value: ir.Value, least: IntArray, most: IntArray) -> ir.Value:
+    """Prepare a Clip, or a Max and a Min where each channel has its own bounds."""
     if not least.ndim and not most.ndim:
         return work.clip(value, int(least), int(most))
     return work.op("Min", work.op("Max", value, least), most)

@@ -4,9 +4,11 @@
     e = T[d],  T[i] = round(exp(−i·s_x)·2^P)
     y = z_y + (n·e + s/2) / s,  s = Σ e,  n = 1/s_y          (int32 where n is a whole number up to 256)
 
-P is the largest for which n·e and s fit their word, at most 22. int64 serves where the length of the axis is
-not known; where 1/s_y is no such number it computes (M·e + (s << 15)) / (s << 16) with M = round(2^16/s_y).
-Results of 16 bits have P = 28 in int64. Of 16-bit codes the table ends where nothing is left of e^-d.
+P is the largest for which n·e and s fit their word, at most 22. In int32 the table has n·e, with more bits
+than e has, and a division gives e: T'[i] = round(n·exp(−i·s_x)·2^P) + n/2, e = T'[d]/n. int64
+serves where the length of the axis is not known; where 1/s_y is no such number it computes
+(M·e + (s << 15)) / (s << 16) with M = round(2^16/s_y). Results of 16 bits have P = 28 in int64. Of 16-bit
+codes the table ends where nothing is left of e^-d.
 """
 
 import math
@@ -20,9 +22,11 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.mask import is_masked, masked_input
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast
+from onnxq.passes.lowering.integer.small_softmax import softmax_small
 
 __all__ = ["exponentials", "lower_softmax"]
 
@@ -50,16 +54,21 @@ def lower_softmax(region: Region, rw: Rewriter) -> ir.Value:
         raise Refused("the rank of its input is not known; run shape inference")
     length = shape[axis]
     known, axis = length if isinstance(length, int) else None, axis % len(shape)
-    plan = _plan(known, region.scale) if region.narrow else _wide_plan(known, region.scale)
-    name = region.result.name or "softmax"
-    narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, plan.dtype)
     greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
     distance = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
-    table = exponentials(x, plan.precision)
+    if region.profile.dialect == Dialect.INT32:
+        return softmax_small(region, rw, distance, x, axis, known, masked=is_masked(wide))
+    plan = _plan(known, region.scale) if region.narrow else _wide_plan(known, region.scale)
+    multiples, name = plan.dtype == INT32, region.result.name or "softmax"
+    narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, plan.dtype)
+    table = exponentials(x, 2.0**plan.precision * (plan.factor if multiples else 1))
     if is_masked(wide) or len(table) < x.levels:
         distance, table = narrow.clip(distance, 0, len(table)), np.append(table, 0)
+    if multiples:
+        table = table + plan.factor // 2
     image = rw.op("Gather", [work.array(table.astype(np.int64)), distance], like=wide, dtype=plan.dtype)
-    quotient = cast(rw, _divide(work, image, reduce_axes(rw, "ReduceSum", image, [axis]), plan), INT32)
+    divide = _divide_multiples if multiples else _divide
+    quotient = cast(rw, divide(work, image, axis, plan), INT32)
     if region.zero_point:
         quotient = narrow.op("Add", quotient, region.zero_point)
     return cast(rw, narrow.clip(quotient, region.low, region.high), region.output.format.ir_dtype)
@@ -89,15 +98,24 @@ def _wide_plan(length: int | None, scale: float) -> _Plan:
     return _Plan(WIDE_PRECISION, factor, 16, INT64)
 
 
-def exponentials(x: Operand, precision: int) -> FloatArray:
-    """``round(exp(−i·s_x)·2^P)`` for all differences of codes i until nothing is left."""
-    reach = math.ceil((precision + 1) * math.log(2) / x.scale) if x.wide else x.levels
-    image: FloatArray = np.rint(np.exp(-np.arange(min(reach, x.levels)) * x.scale) * 2.0**precision)
+def exponentials(x: Operand, one: float) -> FloatArray:
+    """``round(exp(−i·s_x)·one)`` for all differences of codes i until nothing is left."""
+    reach = math.ceil(math.log(2 * one) / x.scale) if x.wide else x.levels
+    image: FloatArray = np.rint(np.exp(-np.arange(min(reach, x.levels)) * x.scale) * one)
     return image
 
 
-def _divide(work: Arithmetic, image: ir.Value, total: ir.Value, plan: _Plan) -> ir.Value:
+def _divide_multiples(work: Arithmetic, image: ir.Value, axis: int, plan: _Plan) -> ir.Value:
+    """``round(n·e/total)`` of n·e + n/2."""
+    part = work.op("Div", image, plan.factor)
+    total = reduce_axes(work.rw, "ReduceSum", part, [axis])
+    half = work.op("Sub", work.op("Div", total, 2), plan.factor // 2)
+    return work.op("Div", work.op("Add", image, half), total)
+
+
+def _divide(work: Arithmetic, image: ir.Value, axis: int, plan: _Plan) -> ir.Value:
     """``round(image/total · factor/2^scaling)``; both are positive, so Div truncates downwards."""
+    total = reduce_axes(work.rw, "ReduceSum", image, [axis])
     if plan.scaling:
         half = work.op("Mul", total, 1 << (plan.scaling - 1))
         total = work.op("Mul", total, 1 << plan.scaling)

@@ -1,4 +1,8 @@
-"""Square roots of int64 by Newton's method, from a power of two in (√v, 2√v]; four steps are off by 2^-24."""
+"""Square roots of int64 by Newton's method.
+
+It starts at three quarters of the power of two in (√v, 2√v], half of the root off at most; four steps are off
+by 2^-36.
+"""
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +18,7 @@ NEWTON_STEPS = 4
 def square_root(work: Arithmetic, value: ir.Value) -> ir.Value:
     """√ of positive int64 below 2^62: never below the true root rounded down."""
     length = bit_length(work, value, np.asarray([4**k - 1 for k in range(31)], np.int64))
-    powers = work.array(np.asarray([2**k for k in range(32)], np.int64))
+    powers = work.array(np.asarray([1, 2, *(3 * 2**k for k in range(30))], np.int64))
     root = work.rw.op("Gather", [powers, length], {"axis": 0}, like=value)
     for _ in range(NEWTON_STEPS):
         root = work.op("Div", work.op("Add", root, work.op("Div", value, root)), 2)

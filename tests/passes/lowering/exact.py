@@ -13,9 +13,9 @@ from onnxq.graph.numeric import Array
 
 Arrays: TypeAlias = dict[str, Array]
 
-NEAR_TIE = {"fast": Fraction(1, 512), "portable": Fraction(1, 512), "int32": Fraction(1, 64)}
-"""Multipliers are rounded: results this close to a half may go either way. Narrow sums err by up to 2^-10,
-the long ones of the int32 dialect by 2^-7."""
+NEAR_TIE = {"fast": Fraction(1, 512), "portable": Fraction(1, 512), "int32": Fraction(1, 256)}
+"""Results this close to a half may go either way: multipliers are rounded. Narrow sums err by up to 2^-10,
+long ones of the int32 dialect by 2^-11, its norms by 2^-9."""
 
 NEAR_TIE_WIDE = Fraction(1, 16)
 """Of codes of 16 bits, which float32 leaves 8 bits behind the point, and a few operations on it fewer."""

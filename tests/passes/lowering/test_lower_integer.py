@@ -197,17 +197,16 @@ def test_weights_reach_the_fast_kernels(lower: Lower) -> None:
     ]
 
 
-def test_requantizing_takes_six_nodes(lower: Lower) -> None:
-    model = lower(CASES["conv, depthwise, Clip"])
-    assert [node.op_type for node in model.graph.node] == [
-        "ConvInteger",
-        "Cast",
-        "Mul",
-        "Add",
-        "BitShift",
-        "Clip",
-        "Cast",
-    ]
+@pytest.mark.parametrize(
+    ("dialect", "nodes"),
+    [
+        (Dialect.FAST, ["Mul", "Add", "Div", "Clip", "Cast"]),
+        (Dialect.PORTABLE, ["Cast", "Mul", "Add", "Cast", "BitShift", "Clip", "Cast"]),
+    ],
+)
+def test_requantizing_takes_few_nodes(lower: Lower, dialect: Dialect, nodes: list[str]) -> None:
+    model = lower(CASES["conv, depthwise, Clip"], lowering=LowerInteger(dialect=dialect))
+    assert [node.op_type for node in model.graph.node if node.op_type != "ConvInteger"] == nodes
 
 
 def test_int32_pads_both_ends_alike(lower: Lower) -> None:
