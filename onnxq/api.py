@@ -29,12 +29,13 @@ from onnxq.data.source import Source, open_samples
 from onnxq.errors import UsageError
 from onnxq.evaluate.compare import Comparison
 from onnxq.evaluate.compare import compare as compare_models
+from onnxq.evaluate.rivals import Chosen, choose
 from onnxq.graph.numeric import Array
 from onnxq.graph.scopes import named_values
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
-from onnxq.pipeline.presets import Form, Io, preparation, quantizing
+from onnxq.pipeline.presets import SCALES, Form, Io, preparation, quantizing
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
@@ -82,6 +83,8 @@ class Result:
     report: RunReport
     pipeline: str
     comparison: Comparison | None = None
+    scales: Chosen | None = None
+    """Whether scales were moved, and what that was measured to win; None where nobody had to choose."""
 
     def save(self, path: Path | str) -> None:
         """Write the model; the file appears whole or not at all.
@@ -99,6 +102,7 @@ def quantize(
     target: str | Target = "generic-int8",
     form: Form | None = None,
     io: Io = "float",
+    scales: str = "auto",
     options: str = "",
     recipe: Recipe | Path | str | None = None,
     statistics: StatisticsFile | Path | str | None = None,
@@ -118,6 +122,11 @@ def quantize(
         target: a name from ``onnxq targets`` or the path of a TOML file.
         form: ``qdq``, ``qoperator`` or ``integer``; by default what the target takes.
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
+        scales: ``as-is`` quantizes the model as it is; ``equalize``, ``smooth`` and ``both`` run these passes
+            first. ``auto`` makes the model as it is and equalized, and takes the one whose outputs are closer
+            to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` where nothing could be
+            measured (no or random samples), and where values are spoken of by their numbers: with a recipe or
+            statistics.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
             file, its text, or a recipe.
@@ -137,7 +146,11 @@ def quantize(
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
     context = Context(wanted, samples, seed, progress, statistics)
-    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io))
+    chosen = None
+    if scales == "auto" and samples is not None and not (_is_random(data) or recipe or statistics):
+        chosen = _choose_scales(source, context, samples, options)
+    moved = chosen.name if chosen is not None else "as-is" if scales == "auto" else scales
+    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, moved))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:
@@ -147,7 +160,16 @@ def quantize(
     if proof and samples is not None and not _is_random(data):
         shown = open_samples(samples, input_specs(source), limit=proof)
         comparison = compare_models(_runnable(source, context), report.model, shown, optimize=False)
-    return Result(report.model, keeper.plan, report, str(pipeline), comparison)
+    return Result(report.model, keeper.plan, report, str(pipeline), comparison, chosen)
+
+
+def _choose_scales(source: ir.Model, context: Context, samples: Samples, options: str) -> Chosen:
+    """Measured as Q/DQ, whatever form is wanted: it rounds the same, and runs many times faster."""
+    rivals = {
+        name: parse(quantizing(context.target, "qdq", options, scales=name)) for name in ("as-is", "equalize")
+    }
+    shown = open_samples(samples, input_specs(source), limit=PROOF_SAMPLES)
+    return choose(source, _runnable(source, context), rivals, context, shown, tuple(SCALES))
 
 
 def with_recipe(options: str, recipe: Recipe | Path | str | None) -> str:

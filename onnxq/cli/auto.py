@@ -70,7 +70,7 @@ def refuse_others(*given: object) -> None:
     """
     if any(given):
         raise UsageError(
-            "--auto makes many models: it takes none of --stats, --method, --verify-each, --check-each, "
+            "--auto makes many models: it takes none of --stats, --method, --scales, --verify-each, --check-each, "
             "--time-passes, --dump-after and --explain; give these to onnxq run with the winner's pipeline"
         )
 

@@ -30,6 +30,10 @@ def quantize(
     io: Annotated[
         Literal["float", "int8"], typer.Option(help="What the model takes and gives; int8: codes.")
     ] = "float",
+    scales: Annotated[
+        Literal["auto", "as-is", "equalize", "smooth", "both"],
+        typer.Option(help="Scales per channel moved first; auto: equalize where that measurably wins."),
+    ] = "auto",
     method: Annotated[
         str | None,
         typer.Option(metavar="M", help="How ranges are chosen: minmax, mse, percentile:99.99, auto …"),
@@ -63,7 +67,9 @@ def quantize(
     on calibration samples.
     """
     if auto:
-        search.refuse_others(stats, method, verify_each, check_each, time_passes, dump_after, explain)
+        search.refuse_others(
+            stats, method, scales != "auto", verify_each, check_each, time_passes, dump_after, explain
+        )
         how = data, target, form, io, options, recipe, preprocess, limit, seed
         return search.search(
             model, output, search.Search(*how, metric, time_budget, results, coverage), report
@@ -91,6 +97,7 @@ def quantize(
             target=target,
             form=form,
             io=io,
+            scales=scales,
             options=options if method is None else f"{options} method={method}".strip(),
             recipe=recipe,
             statistics=stats,

@@ -8,13 +8,19 @@ from typing import Literal, TypeAlias, get_args
 from onnxq.errors import UsageError
 from onnxq.targets.target import Target
 
-__all__ = ["PRESETS", "Form", "Io", "Preset", "preparation", "quantizing"]
+__all__ = ["PRESETS", "SCALES", "Form", "Io", "Preset", "preparation", "quantizing"]
 
 Form: TypeAlias = Literal["qdq", "qoperator", "integer"]
 """What quantize makes: Q/DQ around float operators, QOperator nodes, or strict integers."""
 
 Io: TypeAlias = Literal["float", "int8"]
 """What the model takes and gives: real numbers, or codes whose scales are in its metadata."""
+
+
+SCALES: Mapping[str, str] = MappingProxyType(
+    {"as-is": "", "equalize": "equalize", "smooth": "smooth", "both": "equalize, smooth"}
+)
+"""Which passes move scales per channel through the graph before anything is rounded."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +88,30 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 )
 
 
-def preparation(target: Target) -> str:
-    """What runs before anything is measured, as a pipeline text."""
-    return "prepare, expand-for-target" if target.split else "prepare"
+def preparation(target: Target, scales: str = "as-is") -> str:
+    """What runs before ranges are measured, as a pipeline text.
+
+    Scales move before a target's operators are taken apart: they pass a gated activation as a whole.
+    """
+    return ", ".join(filter(None, ("prepare", SCALES[scales], "expand-for-target" if target.split else "")))
 
 
-def quantizing(target: Target, form: str | None = None, options: str = "", io: str = "float") -> str:
+def quantizing(
+    target: Target, form: str | None = None, options: str = "", io: str = "float", scales: str = "as-is"
+) -> str:
     """The pipeline text that quantizes for a target; ``options`` are those of insert-qdq.
+
+    ``scales`` is one of ``SCALES``.
 
     Raises:
         UsageError: there is no such form or kind of input and output, or they do not go together.
     """
     form = form or target.form
-    for kind, given in ((Form, form), (Io, io)):
-        if given not in get_args(kind):
-            raise UsageError(f"'{given}' is none of {', '.join(get_args(kind))}")
+    for known, given in ((get_args(Form), form), (get_args(Io), io), (tuple(SCALES), scales)):
+        if given not in known:
+            raise UsageError(f"'{given}' is none of {', '.join(known)}")
     expand = f"expand-new-operators{{opset={target.opset}}}"
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
     insert = f"insert-qdq{{{options}}}" if options else "insert-qdq"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
-    return f"{preparation(target)}, {insert}, fold-fake-quant, {ending}{codes}"
+    return f"{preparation(target, scales)}, {insert}, fold-fake-quant, {ending}{codes}"

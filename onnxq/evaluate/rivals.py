@@ -1,0 +1,64 @@
+"""Choosing between pipelines by what they do to the outputs of a model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from onnxq.data.samples import Samples
+from onnxq.evaluate.compare import Comparison, compare
+from onnxq.pipeline.context import Context
+from onnxq.pipeline.runner import run_pipeline
+from onnxq.pipeline.spec import Pipeline
+
+__all__ = ["Chosen", "choose", "closeness"]
+
+GAIN_DB = 0.5
+"""A rival must bring the outputs closer by this much; less is the luck of other roundings."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The name of the winner, and the SQNR of the worst output of each that was tried, in dB."""
+
+    name: str
+    measured: Mapping[str, float]
+
+
+def choose(
+    source: ir.Model,
+    reference: ir.Model,
+    rivals: Mapping[str, Pipeline],
+    context: Context,
+    shown: Samples,
+    edits: Sequence[str],
+) -> Chosen:
+    """The first of ``rivals``, or the one that comes closer to ``reference`` by at least ``GAIN_DB`` on ``shown``.
+
+    A rival in which none of the passes named in ``edits`` changes anything is the first one by another name
+    and is not measured. ``source`` is left as it is.
+
+    Raises:
+        OnnxqError: a pipeline fails, or its model does not run.
+    """
+    first, *others = rivals
+    made: dict[str, ir.Model] = {}
+    for name in others:
+        report = run_pipeline(source.clone(), rivals[name], context)
+        if any(step.edits and step.pass_.name in edits for step in report.steps):
+            made[name] = report.model
+    if not made:
+        return Chosen(first, {})
+    made[first] = run_pipeline(source.clone(), rivals[first], context).model
+    measured = {
+        name: closeness(compare(reference, model, shown, optimize=False)) for name, model in made.items()
+    }
+    best = max(measured, key=lambda name: measured[name])
+    return Chosen(best if measured[best] >= measured[first] + GAIN_DB else first, measured)
+
+
+def closeness(comparison: Comparison) -> float:
+    """The SQNR of the worst output in dB; minus infinity where nothing could be compared."""
+    known = [output.sqnr_db for output in comparison.outputs if not math.isnan(output.sqnr_db)]
+    return min(known, default=-math.inf)
