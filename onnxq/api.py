@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import onnx_ir as ir
 
@@ -52,6 +52,8 @@ __all__ = [
     "ModelSource",
     "Planner",
     "Result",
+    "Rounding",
+    "Scales",
     "calibrate",
     "compare",
     "load_samples",
@@ -63,6 +65,12 @@ __all__ = [
 ]
 
 ModelSource: TypeAlias = ir.Model | Path | str
+
+Scales: TypeAlias = Literal["auto", "as-is", "equalize", "smooth", "both"]
+"""Whether scales per channel are moved through the graph before anything is rounded, and by which passes."""
+
+Rounding: TypeAlias = Literal["nearest", "gptq"]
+"""How weights are rounded."""
 
 _FIRST_WITH_KERNELS = 7
 
@@ -102,7 +110,8 @@ def quantize(
     target: str | Target = "generic-int8",
     form: Form | None = None,
     io: Io = "float",
-    scales: str = "auto",
+    scales: Scales = "auto",
+    rounding: Rounding = "nearest",
     options: str = "",
     recipe: Recipe | Path | str | None = None,
     statistics: StatisticsFile | Path | str | None = None,
@@ -124,9 +133,10 @@ def quantize(
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
         scales: ``as-is`` quantizes the model as it is; ``equalize``, ``smooth`` and ``both`` run these passes
             first. ``auto`` makes the model as it is and equalized, and takes the one whose outputs are closer
-            to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` where nothing could be
-            measured (no or random samples), and where values are spoken of by their numbers: with a recipe or
-            statistics.
+            to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` without samples or with
+            random ones, and with a recipe or statistics, which speak of the values of the model as it is.
+        rounding: ``gptq`` rounds weights so that the outputs of the layers come out right, not the weights:
+            closer, and several times slower; see the pass round-weights for more.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
             file, its text, or a recipe.
@@ -150,7 +160,7 @@ def quantize(
     if scales == "auto" and samples is not None and not (_is_random(data) or recipe or statistics):
         chosen = _choose_scales(source, context, samples, options)
     moved = chosen.name if chosen is not None else "as-is" if scales == "auto" else scales
-    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, moved))
+    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, moved, rounding))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:

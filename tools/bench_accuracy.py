@@ -1,13 +1,13 @@
 """What each accuracy technique wins and costs on real models: an ablation table.
 
-    python tools/bench_accuracy.py --results ablation.jsonl [--models yolox_nano,…] [--variants plain,equalize,…]
+    python tools/bench_accuracy.py --results ablation.jsonl [--models yolox_nano] [--variants plain,equalize]
 
-A variant is a name of ``VARIANTS``, or parts joined by ``+``: passes with their options (``equalize{gain=1}``;
+A variant is a name of ``VARIANTS``, or parts joined by ``+``: passes with options (``equalize{gain=1}``;
 those that move scales run behind prepare, those that round behind insert-qdq) and options of insert-qdq
 (``method=minmax``, ``weight=int4``, ``per_channel=false``).
 
-Every result is one line of the results file: a run that was stopped goes on there, and the table is printed
-from the file. ``cost`` is the CPU time of quantization over that of plain inference of the calibration samples.
+Every result is one line of the results file: a run that was stopped goes on there. ``cost`` is the CPU time
+of quantization over that of plain inference of the calibration samples.
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Key:
 
 
 def pipeline(variant: str, target: str) -> str:
-    """The pipeline of a variant: that of ``onnxq quantize`` without passes of its own choice, and the parts."""
+    """The pipeline of a variant: what ``onnxq quantize --scales as-is`` runs, and the parts."""
     parts = [part for part in VARIANTS.get(variant, variant).split("+") if part]
     passes = [part for part in parts if part.partition("{")[0] in BEFORE + BEHIND]
     options = [part for part in parts if part not in passes]
@@ -117,30 +117,29 @@ def read(path: Path) -> dict[Key, dict[str, Any]]:
 
 
 def table(results: Mapping[Key, Mapping[str, Any]], keys: list[Key]) -> Iterator[str]:
-    yield f"{'model':26} {'variant':32} {'metric':18} {'float':>7} {'int8':>7} {'agree':>6} {'dB':>6} {'loop':>6} {'cost':>6}"
+    yield (
+        f"{'model':26} {'variant':26} {'metric':17} {'float':>7} {'int8':>7} {'agree':>6} {'dB':>6} "
+        f"{'loop':>6} {'cost':>6}"
+    )
     for key in keys:
         found = results.get(key)
         if found is None:
             continue
         if "error" in found:
-            yield f"{key.model:26} {key.variant:32} {found['error']}"
+            yield f"{key.model:26} {key.variant:26} {found['error']}"
             continue
         loop = found["closed_loop_sqnr_db"]
-        numbers = f"{found['float_metric']:7.4f} {found['metric']:7.4f} {found['agreement']:6.3f} {found['sqnr_db']:6.1f}"
-        closed = f"{loop:6.1f}" if loop is not None else " " * 6
-        yield f"{key.model:26} {key.variant:32} {found['metric_name']:18} {numbers} {closed} {found['cost']:6.1f}"
+        scores = f"{found['float_metric']:7.4f} {found['metric']:7.4f} {found['agreement']:6.3f}"
+        noise = f"{found['sqnr_db']:6.1f} {'' if loop is None else f'{loop:.1f}':>6} {found['cost']:6.1f}"
+        yield f"{key.model:26} {key.variant:26} {found['metric_name']:17} {scores} {noise}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure each accuracy technique on real models.")
     parser.add_argument("--zoo", type=Path, default=DEFAULT_ZOO, help="folder of evaluation models")
-    parser.add_argument(
-        "--results", type=Path, required=True, help="JSON lines; what is there is not repeated"
-    )
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines; what is there stays")
     parser.add_argument("--models", default="", help="names, separated by commas; default all")
-    parser.add_argument(
-        "--variants", default=",".join(VARIANTS), help="separated by commas; default all named"
-    )
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="separated by commas")
     parser.add_argument("--target", default="generic-int8")
     parser.add_argument("--samples", type=int, default=64, help="calibration samples")
     parser.add_argument("--limit", type=int, help="evaluation samples; default all")

@@ -70,8 +70,9 @@ def refuse_others(*given: object) -> None:
     """
     if any(given):
         raise UsageError(
-            "--auto makes many models: it takes none of --stats, --method, --scales, --verify-each, --check-each, "
-            "--time-passes, --dump-after and --explain; give these to onnxq run with the winner's pipeline"
+            "--auto makes many models: it takes none of --stats, --scales, --rounding, --method, "
+            "--verify-each, --check-each, --time-passes, --dump-after and --explain; give these to onnxq run "
+            "with the winner's pipeline"
         )
 
 

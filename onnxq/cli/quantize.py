@@ -34,6 +34,10 @@ def quantize(
         Literal["auto", "as-is", "equalize", "smooth", "both"],
         typer.Option(help="Scales per channel moved first; auto: equalize where that measurably wins."),
     ] = "auto",
+    rounding: Annotated[
+        Literal["nearest", "gptq"],
+        typer.Option(help="How weights are rounded; gptq: so that layers' outputs come out right, slower."),
+    ] = "nearest",
     method: Annotated[
         str | None,
         typer.Option(metavar="M", help="How ranges are chosen: minmax, mse, percentile:99.99, auto …"),
@@ -98,6 +102,7 @@ def quantize(
             form=form,
             io=io,
             scales=scales,
+            rounding=rounding,
             options=options if method is None else f"{options} method={method}".strip(),
             recipe=recipe,
             statistics=stats,

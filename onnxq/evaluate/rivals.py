@@ -34,7 +34,7 @@ def choose(
     shown: Samples,
     edits: Sequence[str],
 ) -> Chosen:
-    """The first of ``rivals``, or the one that comes closer to ``reference`` by at least ``GAIN_DB`` on ``shown``.
+    """The first of ``rivals``, or the one that comes closer to ``reference`` by ``GAIN_DB`` on ``shown``.
 
     A rival in which none of the passes named in ``edits`` changes anything is the first one by another name
     and is not measured. ``source`` is left as it is.

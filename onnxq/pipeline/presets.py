@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 from onnxq.errors import UsageError
 from onnxq.targets.target import Target
 
-__all__ = ["PRESETS", "SCALES", "Form", "Io", "Preset", "preparation", "quantizing"]
+__all__ = ["PRESETS", "ROUNDING", "SCALES", "Form", "Io", "Preset", "preparation", "quantizing"]
 
 Form: TypeAlias = Literal["qdq", "qoperator", "integer"]
 """What quantize makes: Q/DQ around float operators, QOperator nodes, or strict integers."""
@@ -21,6 +21,9 @@ SCALES: Mapping[str, str] = MappingProxyType(
     {"as-is": "", "equalize": "equalize", "smooth": "smooth", "both": "equalize, smooth"}
 )
 """Which passes move scales per channel through the graph before anything is rounded."""
+
+ROUNDING: Mapping[str, str] = MappingProxyType({"nearest": "", "gptq": "round-weights, "})
+"""How weights are rounded: each to its nearest step, or so that the outputs of the layers come out right."""
 
 
 @dataclass(frozen=True)
@@ -97,21 +100,27 @@ def preparation(target: Target, scales: str = "as-is") -> str:
 
 
 def quantizing(
-    target: Target, form: str | None = None, options: str = "", io: str = "float", scales: str = "as-is"
+    target: Target,
+    form: str | None = None,
+    options: str = "",
+    io: str = "float",
+    scales: str = "as-is",
+    rounding: str = "nearest",
 ) -> str:
     """The pipeline text that quantizes for a target; ``options`` are those of insert-qdq.
 
-    ``scales`` is one of ``SCALES``.
+    ``scales`` is one of ``SCALES``, ``rounding`` of ``ROUNDING``.
 
     Raises:
         UsageError: there is no such form or kind of input and output, or they do not go together.
     """
     form = form or target.form
-    for known, given in ((get_args(Form), form), (get_args(Io), io), (tuple(SCALES), scales)):
+    allowed = (get_args(Form), form), (get_args(Io), io), (SCALES, scales), (ROUNDING, rounding)
+    for known, given in allowed:
         if given not in known:
             raise UsageError(f"'{given}' is none of {', '.join(known)}")
     expand = f"expand-new-operators{{opset={target.opset}}}"
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
     insert = f"insert-qdq{{{options}}}" if options else "insert-qdq"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
-    return f"{preparation(target, scales)}, {insert}, fold-fake-quant, {ending}{codes}"
+    return f"{preparation(target, scales)}, {insert}, {ROUNDING[rounding]}fold-fake-quant, {ending}{codes}"

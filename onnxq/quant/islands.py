@@ -10,9 +10,9 @@ Sums that their operator can hand over as float (``float_output``) cost nothing 
 integers win, except for functions onto a fixed grid, such as Softmax, that only float nodes or outputs of the
 model read: float is finer there.
 
-That is asked of the target's ``neighbours`` only. But arithmetic that reads from float nodes alone, and is read
-by float nodes alone, stays float for every target: 8 bits in the middle of a float function (the sum of squares
-in front of a square root) cost accuracy and two conversions, and save nothing.
+That is asked of the target's ``neighbours`` only. But arithmetic that reads from float nodes alone, and is
+read by float nodes alone, stays float for every target: 8 bits in the middle of a float function (the sum of
+squares in front of a square root) cost accuracy and two conversions, and save nothing.
 """
 
 from collections import defaultdict, deque

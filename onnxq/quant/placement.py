@@ -160,7 +160,7 @@ class _Placement:
                 self.reasons.setdefault(clip, f"the {node.op_type} in front of it stays float")
 
     def _leave_tail(self) -> None:
-        """From a Concat to the outputs all layout and arithmetic stays float, so that each part keeps its scale.
+        """From a Concat to the outputs layout and arithmetic stay float: each part keeps its scale.
 
         Detectors decode their boxes there: 8 bits for all coordinates of a picture are too coarse.
         """
