@@ -27,11 +27,12 @@ from onnxq.data.samples import Samples, input_specs
 from onnxq.data.sequences import carry_state
 from onnxq.data.source import Source, open_samples
 from onnxq.errors import UsageError
-from onnxq.evaluate.compare import Comparison
 from onnxq.evaluate.compare import compare as compare_models
+from onnxq.evaluate.comparison import Comparison
 from onnxq.evaluate.rivals import Chosen, choose
 from onnxq.graph.numeric import Array
 from onnxq.graph.scopes import named_values
+from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
@@ -64,7 +65,6 @@ __all__ = [
     "with_recipe",
 ]
 
-ModelSource: TypeAlias = ir.Model | Path | str
 
 Scales: TypeAlias = Literal["auto", "as-is", "equalize", "smooth", "both"]
 """Whether scales per channel are moved through the graph before anything is rounded, and by which passes."""

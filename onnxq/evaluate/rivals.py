@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxq.data.samples import Samples
-from onnxq.evaluate.compare import Comparison, compare
+from onnxq.evaluate.compare import compare
+from onnxq.evaluate.comparison import Comparison
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.runner import run_pipeline
 from onnxq.pipeline.spec import Pipeline

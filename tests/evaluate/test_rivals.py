@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxq import api
+from onnxq.data.synthetic import RandomDataWarning
 from onnxq.errors import UsageError
 
 Text = Callable[..., ir.Model]
@@ -62,8 +63,10 @@ def test_auto_leaves_alone_what_wins_nothing(onnx_text: Text) -> None:
 def test_auto_moves_nothing_where_values_are_spoken_of(onnx_text: Text) -> None:
     model = _pair(onnx_text, 300.0)
     rule = '[[rule]]\nvalue = "r"\nrange = [0.0, 100.0]'
+    with pytest.warns(RandomDataWarning):
+        smoke = api.quantize(model, "random:4", proof=0)
     for made in (
-        api.quantize(model, "random:4", proof=0),
+        smoke,
         api.quantize(model, _samples(), recipe=rule, proof=0),
         api.quantize(model, statistics=api.calibrate(model, _samples()), proof=0),
     ):
