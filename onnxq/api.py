@@ -69,13 +69,19 @@ __all__ = [
 Scales: TypeAlias = Literal["auto", "as-is", "equalize", "smooth", "both"]
 """Whether scales per channel are moved through the graph before anything is rounded, and by which passes."""
 
-Rounding: TypeAlias = Literal["nearest", "gptq"]
+Rounding: TypeAlias = Literal["auto", "nearest", "gptq"]
 """How weights are rounded."""
 
 _FIRST_WITH_KERNELS = 7
 
 PROOF_SAMPLES = 16
 """How many of the calibration samples the quantized model is compared with the float one on."""
+
+FOR_SCALES = 8
+"""Below so many samples, the range of a single channel says too little to move scales by itself."""
+
+FOR_ROUNDING = 32
+"""Below so many samples, round-weights warns that it learns what may not hold for others."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def quantize(
     form: Form | None = None,
     io: Io = "float",
     scales: Scales = "auto",
-    rounding: Rounding = "nearest",
+    rounding: Rounding = "auto",
     options: str = "",
     recipe: Recipe | Path | str | None = None,
     statistics: StatisticsFile | Path | str | None = None,
@@ -133,10 +139,11 @@ def quantize(
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
         scales: ``as-is`` quantizes the model as it is; ``equalize``, ``smooth`` and ``both`` run these passes
             first. ``auto`` makes the model as it is and equalized, and takes the one whose outputs are closer
-            to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` without samples or with
-            random ones, and with a recipe or statistics, which speak of the values of the model as it is.
-        rounding: ``gptq`` rounds weights so that the outputs of the layers come out right, not the weights:
-            closer, and several times slower; see the pass round-weights for more.
+            to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` with random samples or
+            fewer than ``FOR_SCALES``, and with a recipe or statistics, which speak of the model as it is.
+        rounding: ``nearest``, or ``gptq``: so that the outputs of the layers come out right, not the weights;
+            closer, and several times slower, see the pass round-weights for more. ``auto`` is ``gptq`` where
+            there are at least ``FOR_ROUNDING`` samples, not random ones.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
             file, its text, or a recipe.
@@ -156,11 +163,13 @@ def quantize(
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
     context = Context(wanted, samples, seed, progress, statistics)
-    chosen = None
-    if scales == "auto" and samples is not None and not (_is_random(data) or recipe or statistics):
+    known = 0 if samples is None or _is_random(data) else len(samples)
+    moving, chosen = ("as-is" if scales == "auto" else str(scales)), None
+    if scales == "auto" and samples is not None and known >= FOR_SCALES and not (recipe or statistics):
         chosen = _choose_scales(source, context, samples, options)
-    moved = chosen.name if chosen is not None else "as-is" if scales == "auto" else scales
-    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, moved, rounding))
+        moving = chosen.name
+    fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
+    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, moving, fitted))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:

@@ -35,9 +35,11 @@ def quantize(
         typer.Option(help="Scales per channel moved first; auto: equalize where that measurably wins."),
     ] = "auto",
     rounding: Annotated[
-        Literal["nearest", "gptq"],
-        typer.Option(help="How weights are rounded; gptq: so that layers' outputs come out right, slower."),
-    ] = "nearest",
+        Literal["auto", "nearest", "gptq"],
+        typer.Option(
+            help="How weights are rounded; gptq: for the layers' outputs. auto: gptq from 32 samples on."
+        ),
+    ] = "auto",
     method: Annotated[
         str | None,
         typer.Option(metavar="M", help="How ranges are chosen: minmax, mse, percentile:99.99, auto …"),

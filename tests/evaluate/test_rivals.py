@@ -31,9 +31,9 @@ def _pair(onnx_text: Text, spread: float) -> ir.Model:
     return model
 
 
-def _samples() -> list[dict[str, np.ndarray]]:
+def _samples(count: int = 12) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(1)
-    return [{"x": rng.normal(size=(1, 8, 12, 12)).astype(np.float32)} for _ in range(12)]
+    return [{"x": rng.normal(size=(1, 8, 12, 12)).astype(np.float32)} for _ in range(count)]
 
 
 def test_auto_equalizes_what_wins_by_it(onnx_text: Text) -> None:
@@ -75,11 +75,13 @@ def test_auto_moves_nothing_where_values_are_spoken_of(onnx_text: Text) -> None:
 
 
 def test_rounding_by_the_outputs_comes_closer(onnx_text: Text) -> None:
-    model = _pair(onnx_text, 1.0)
+    model, samples = _pair(onnx_text, 1.0), _samples(32)
     near, fitted = (
-        api.quantize(model, _samples(), options="weight=int4", scales="as-is", rounding=rounding)
-        for rounding in ("nearest", "gptq")
+        api.quantize(model, samples, options="weight=int4", scales="as-is", rounding=rounding)
+        for rounding in ("nearest", "auto")
     )
+    assert "round-weights, fold-fake-quant" in fitted.pipeline
+    assert "round-weights" not in near.pipeline + api.quantize(model, samples[:31], proof=0).pipeline
     assert near.comparison is not None
     assert fitted.comparison is not None
     assert fitted.comparison.outputs[0].sqnr_db > near.comparison.outputs[0].sqnr_db
