@@ -32,12 +32,14 @@ def quantize(
     ] = "float",
     scales: Annotated[
         Literal["auto", "as-is", "equalize", "smooth", "both"],
-        typer.Option(help="Scales per channel moved first; auto: equalize where that measurably wins."),
+        typer.Option(
+            metavar="HOW", help="as-is, equalize, smooth, both; auto: equalize where that measurably wins."
+        ),
     ] = "auto",
     rounding: Annotated[
         Literal["auto", "nearest", "gptq"],
         typer.Option(
-            help="How weights are rounded; gptq: for the layers' outputs. auto: gptq from 32 samples on."
+            metavar="HOW", help="nearest, or gptq: for the layers' outputs; auto: gptq from 32 samples on."
         ),
     ] = "auto",
     method: Annotated[

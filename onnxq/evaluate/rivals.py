@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxq.data.samples import Samples
+from onnxq.evaluate.bench import Inserter
 from onnxq.evaluate.compare import compare
 from onnxq.evaluate.comparison import Comparison
 from onnxq.pipeline.context import Context
-from onnxq.pipeline.runner import run_pipeline
+from onnxq.pipeline.runner import RunReport, run_pipeline
 from onnxq.pipeline.spec import Pipeline
 
 __all__ = ["Chosen", "choose", "closeness"]
@@ -38,25 +39,32 @@ def choose(
     """The first of ``rivals``, or the one that comes closer to ``reference`` by ``GAIN_DB`` on ``shown``.
 
     A rival in which none of the passes named in ``edits`` changes anything is the first one by another name
-    and is not measured. ``source`` is left as it is.
+    and is not measured. One that leaves more nodes float cannot win. ``source`` is left as it is.
 
     Raises:
         OnnxqError: a pipeline fails, or its model does not run.
     """
     first, *others = rivals
-    made: dict[str, ir.Model] = {}
+    reports: dict[str, RunReport] = {}
     for name in others:
         report = run_pipeline(source.clone(), rivals[name], context)
         if any(step.edits and step.pass_.name in edits for step in report.steps):
-            made[name] = report.model
-    if not made:
+            reports[name] = report
+    if not reports:
         return Chosen(first, {})
-    made[first] = run_pipeline(source.clone(), rivals[first], context).model
+    reports[first] = run_pipeline(source.clone(), rivals[first], context)
     measured = {
-        name: closeness(compare(reference, model, shown, optimize=False)) for name, model in made.items()
+        name: closeness(compare(reference, report.model, shown, optimize=False))
+        for name, report in reports.items()
+        if _left_float(report) <= _left_float(reports[first])
     }
     best = max(measured, key=lambda name: measured[name])
     return Chosen(best if measured[best] >= measured[first] + GAIN_DB else first, measured)
+
+
+def _left_float(report: RunReport) -> int:
+    """How many nodes the pass that inserts Q/DQ left alone: it names each."""
+    return sum(len(step.skips) for step in report.steps if isinstance(step.pass_, Inserter))
 
 
 def closeness(comparison: Comparison) -> float:
