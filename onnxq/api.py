@@ -77,6 +77,9 @@ _FIRST_WITH_KERNELS = 7
 PROOF_SAMPLES = 16
 """How many of the calibration samples the quantized model is compared with the float one on."""
 
+RIVALS = ("as-is", "equalize", "both")
+"""What is tried where nobody says whether scales are to be moved, each a step further than the one before."""
+
 FOR_SCALES = 8
 """Below so many samples, the range of a single channel says too little to move scales by itself."""
 
@@ -138,7 +141,7 @@ def quantize(
         form: ``qdq``, ``qoperator`` or ``integer``; by default what the target takes.
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
         scales: ``as-is`` quantizes the model as it is; ``equalize``, ``smooth`` and ``both`` run these passes
-            first. ``auto`` makes the model as it is and equalized, and takes the one whose outputs are closer
+            first. ``auto`` makes the model by each of ``RIVALS``, and takes the way whose outputs are closest
             to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` with random samples or
             fewer than ``FOR_SCALES``, and with a recipe or statistics, which speak of the model as it is.
         rounding: ``nearest``, or ``gptq``: so that the outputs of the layers come out right, not the weights;
@@ -184,9 +187,7 @@ def quantize(
 
 def _choose_scales(source: ir.Model, context: Context, samples: Samples, options: str) -> Chosen:
     """Measured as Q/DQ, whatever form is wanted: it rounds the same, and runs many times faster."""
-    rivals = {
-        name: parse(quantizing(context.target, "qdq", options, scales=name)) for name in ("as-is", "equalize")
-    }
+    rivals = {name: parse(quantizing(context.target, "qdq", options, scales=name)) for name in RIVALS}
     shown = open_samples(samples, input_specs(source), limit=PROOF_SAMPLES)
     return choose(source, _runnable(source, context), rivals, context, shown, tuple(SCALES))
 

@@ -32,9 +32,7 @@ def quantize(
     ] = "float",
     scales: Annotated[
         Literal["auto", "as-is", "equalize", "smooth", "both"],
-        typer.Option(
-            metavar="HOW", help="as-is, equalize, smooth, both; auto: equalize where that measurably wins."
-        ),
+        typer.Option(metavar="HOW", help="as-is, equalize, smooth, both; auto: what measurably wins."),
     ] = "auto",
     rounding: Annotated[
         Literal["auto", "nearest", "gptq"],

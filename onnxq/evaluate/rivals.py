@@ -11,7 +11,7 @@ from onnxq.evaluate.bench import Inserter
 from onnxq.evaluate.compare import compare
 from onnxq.evaluate.comparison import Comparison
 from onnxq.pipeline.context import Context
-from onnxq.pipeline.runner import RunReport, run_pipeline
+from onnxq.pipeline.runner import Hook, RunReport, StepReport, run_pipeline
 from onnxq.pipeline.spec import Pipeline
 
 __all__ = ["Chosen", "choose", "closeness"]
@@ -38,8 +38,8 @@ def choose(
 ) -> Chosen:
     """The first of ``rivals``, or the one that comes closer to ``reference`` by ``GAIN_DB`` on ``shown``.
 
-    A rival in which none of the passes named in ``edits`` changes anything is the first one by another name
-    and is not measured. One that leaves more nodes float cannot win. ``source`` is left as it is.
+    A rival in which the last of its passes named in ``edits`` changes nothing is the one before it by another
+    name, and is not measured. One that leaves more nodes float cannot win. ``source`` is left as it is.
 
     Raises:
         OnnxqError: a pipeline fails, or its model does not run.
@@ -47,8 +47,9 @@ def choose(
     first, *others = rivals
     reports: dict[str, RunReport] = {}
     for name in others:
-        report = run_pipeline(source.clone(), rivals[name], context)
-        if any(step.edits and step.pass_.name in edits for step in report.steps):
+        same = _Same([step.name for step in rivals[name].passes() if step.name in edits][-1])
+        report = run_pipeline(source.clone(), rivals[name], context, [same])
+        if not same.found:
             reports[name] = report
     if not reports:
         return Chosen(first, {})
@@ -60,6 +61,18 @@ def choose(
     }
     best = max(measured, key=lambda name: measured[name])
     return Chosen(best if measured[best] >= measured[first] + GAIN_DB else first, measured)
+
+
+@dataclass
+class _Same(Hook):
+    """Ends a run behind the pass ``name`` if that edits nothing."""
+
+    name: str
+    found: bool = False
+
+    def stop(self, step: StepReport) -> bool:
+        self.found = self.found or (step.pass_.name == self.name and not step.edits)
+        return self.found
 
 
 def _left_float(report: RunReport) -> int:

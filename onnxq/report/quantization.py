@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from onnxq._version import __version__
 from onnxq.api import Result
+from onnxq.pipeline.presets import SCALES
 from onnxq.report import plan as plan_report
 from onnxq.report.comparison import output_lines
 from onnxq.report.table import plural, size
@@ -25,7 +26,8 @@ def summary(made: Result, data: str | None, sizes: tuple[int, int]) -> Iterator[
         yield from (f"  {line}" for line in output_lines(made.comparison))
     if made.scales is not None and made.scales.name != "as-is":
         before, after = made.scales.measured["as-is"], made.scales.measured[made.scales.name]
-        yield f"scales moved by {made.scales.name}: {after:.1f} dB, {before:.1f} dB without (--scales as-is)"
+        passes = SCALES[made.scales.name].replace(", ", " and ")
+        yield f"scales moved by {passes}: {after:.1f} dB, {before:.1f} dB without (--scales as-is)"
     if data is not None and data.startswith("random:"):
         yield "calibrated on random numbers: a smoke test, not a model to use"
     yield from (f"note: {sentence}" for sentence in made.report.unfinished)
