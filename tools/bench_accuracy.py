@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_zoo import DEFAULT_ZOO, load_zoo  # type: ignore[import-not-found]
+from zoo_loader import DEFAULT_ZOO, load_zoo
 
 import onnxq
 from onnxq.errors import OnnxqError, UsageError

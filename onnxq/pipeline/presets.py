@@ -119,7 +119,8 @@ def quantizing(
     for known, given in allowed:
         if given not in known:
             raise UsageError(f"'{given}' is none of {', '.join(known)}")
-    expand = f"expand-new-operators{{opset={target.opset}}}"
+    suit = "suit-onnxruntime, " if target.engine == "onnxruntime-cpu" else ""
+    expand = f"{suit}expand-new-operators{{opset={target.opset}}}"
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
     insert = f"insert-qdq{{{options}}}" if options else "insert-qdq"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""

@@ -12,7 +12,7 @@ from onnxq.graph.scopes import all_nodes
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.bias import BiasSite, accumulator_qparams, bias_codes, find_bias, finer_scale, roomy_scale
-from onnxq.quant.operators import LINEAR
+from onnxq.quant.operators import LINEAR, bias_stays_float
 from onnxq.quant.qdq import parameters, qparams_of
 from onnxq.quant.qparams import QParams
 
@@ -29,7 +29,8 @@ class FoldFakeQuant(Pass):
 
     1. A bias is taken where the data comes from a DequantizeLinear with one scale and the weight is fake-
        quantized. Where the bias would not fit, the weight's scale is raised first (onnxq.quant.bias). For a
-       target whose biases are float32 they stay as they are.
+       target whose biases are float32 they stay as they are, for ONNX Runtime also those of a MatMul whose
+       shapes are not known, as it adds these as float.
     2. Then every constant in front of a QuantizeLinear becomes its codes, whoever put the pair there.
     3. A pair that quantizes again what has the very same parameters cancels.
     """
@@ -39,7 +40,7 @@ class FoldFakeQuant(Pass):
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         for node in all_nodes(rw.model):
-            if is_op(node, *LINEAR) and context.target.bias == "int32":
+            if is_op(node, *LINEAR) and not bias_stays_float(node, context.target):
                 _fold_bias(node, rw, context.target.weight.qmax)
         for node in all_nodes(rw.model):
             if is_op(node, "QuantizeLinear"):
