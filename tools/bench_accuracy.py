@@ -160,8 +160,8 @@ def main() -> int:
             continue
         try:
             results[key] = measure(zoo.load(key.model), key, args.threads or 2)
-        except UsageError:
-            raise
+        except UsageError as error:
+            raise SystemExit(f"variant '{key.variant}': {error}") from error
         except OnnxqError as error:
             results[key] = {"error": str(error).splitlines()[0]}
         with args.results.open("a") as file:
