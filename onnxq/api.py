@@ -36,7 +36,7 @@ from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
-from onnxq.pipeline.presets import SCALES, Form, Io, preparation, quantizing
+from onnxq.pipeline.presets import SCALES, Form, Io, Level, preparation, quantizing
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
@@ -119,6 +119,7 @@ def quantize(
     target: str | Target = "generic-int8",
     form: Form | None = None,
     io: Io = "float",
+    level: Level | None = None,
     scales: Scales = "auto",
     rounding: Rounding = "auto",
     options: str = "",
@@ -129,6 +130,7 @@ def quantize(
     limit: int | None = None,
     seed: int = 0,
     proof: int = PROOF_SAMPLES,
+    checkpoints: Path | str | None = None,
     progress: Progress = silent,
     hooks: Sequence[Hook] = (),
 ) -> Result:
@@ -140,13 +142,16 @@ def quantize(
         target: a name from ``onnxq targets`` or the path of a TOML file.
         form: ``qdq``, ``qoperator`` or ``integer``; by default what the target takes.
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
+        level: ``O1``, ``O2`` or ``O3`` of SmoothQuant, for transformers: products alone in 8 bits, after
+            smoothing; activations quantized per token or per tensor at run time, or statically.
         scales: ``as-is`` quantizes the model as it is; ``equalize``, ``smooth`` and ``both`` run these passes
             first. ``auto`` makes the model by each of ``RIVALS``, and takes the way whose outputs are closest
             to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` with random samples or
-            fewer than ``FOR_SCALES``, and with a recipe or statistics, which speak of the model as it is.
+            fewer than ``FOR_SCALES``, with a level, and with a recipe or
+            statistics, which speak of the model as it is.
         rounding: ``nearest``, or ``gptq``: so that the outputs of the layers come out right, not the weights;
             closer, and several times slower, see the pass round-weights for more. ``auto`` is ``gptq`` where
-            there are at least ``FOR_ROUNDING`` samples, not random ones.
+            there are at least ``FOR_ROUNDING`` samples, not random ones, and no level.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
             file, its text, or a recipe.
@@ -154,6 +159,8 @@ def quantize(
         state: of a model that hands state from step to step, see :func:`load_samples`.
         proof: on how many samples the result is compared with the float model; 0 for none. Random samples
             prove nothing and are not compared.
+        checkpoints: a folder in which passes that learn for long, such as round-weights, keep what is done;
+            an interrupted run goes on from there to the same bytes.
 
     Raises:
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
@@ -165,14 +172,14 @@ def quantize(
         samples = load_samples(source, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
-    context = Context(wanted, samples, seed, progress, statistics)
-    known = 0 if samples is None or _is_random(data) else len(samples)
+    context = Context(wanted, samples, seed, progress, statistics, _folder(checkpoints))
+    known = 0 if samples is None or _is_random(data) or level else len(samples)
     moving, chosen = ("as-is" if scales == "auto" else str(scales)), None
     if scales == "auto" and samples is not None and known >= FOR_SCALES and not (recipe or statistics):
         chosen = _choose_scales(source, context, samples, options)
         moving = chosen.name
     fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
-    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, moving, fitted))
+    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:
@@ -209,10 +216,13 @@ def run(
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
+    checkpoints: Path | str | None = None,
     progress: Progress = silent,
     hooks: Sequence[Hook] = (),
 ) -> RunReport:
     """Run any pipeline on a model; ``data`` is needed only by passes that measure activations.
+
+    ``checkpoints`` is as for :func:`quantize`.
 
     Raises:
         OnnxqError: the text cannot be understood, or a pass failed; names the pass and its place.
@@ -223,7 +233,8 @@ def run(
     samples = None
     if data is not None:
         samples = load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
-    report = run_pipeline(source.clone(), steps, Context(wanted, samples, seed, progress), hooks)
+    context = Context(wanted, samples, seed, progress, checkpoints=_folder(checkpoints))
+    report = run_pipeline(source.clone(), steps, context, hooks)
     stamp(report.model, str(steps), __version__, digest)
     return report
 
@@ -388,6 +399,10 @@ class _KeepPlan(Hook):
     def before(self, pass_: Pass, place: str, model: ir.Model) -> None:
         if isinstance(pass_, Planner) and self._context is not None:
             self.plan = pass_.plan(model, self._context)
+
+
+def _folder(path: Path | str | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _is_random(data: Source | None) -> bool:

@@ -44,6 +44,13 @@ def quantize(
         str | None,
         typer.Option(metavar="M", help="How ranges are chosen: minmax, mse, percentile:99.99, auto …"),
     ] = None,
+    smooth: Annotated[
+        Literal["O1", "O2", "O3"] | None,
+        typer.Option(
+            help="For transformers, as in SmoothQuant: only products in 8 bits, their inputs quantized at "
+            "run time per token (O1) or per tensor (O2), or statically (O3)."
+        ),
+    ] = None,
     options: opt.Options = "",
     recipe: opt.Recipe = None,
     state: opt.State = None,
@@ -61,6 +68,7 @@ def quantize(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write plan, steps and proof as JSON.")
     ] = None,
+    checkpoints: opt.Checkpoints = None,
     verify_each: opt.VerifyEach = False,
     check_each: opt.CheckEach = False,
     time_passes: opt.TimePasses = False,
@@ -74,7 +82,8 @@ def quantize(
     """
     if auto:
         search.refuse_others(
-            stats, method, scales != "auto", verify_each, check_each, time_passes, dump_after, explain
+            *(stats, method, smooth, checkpoints, scales != "auto", rounding != "auto"),
+            *(verify_each, check_each, time_passes, dump_after, explain),
         )
         how = data, target, form, io, options, recipe, preprocess, limit, seed
         return search.search(
@@ -105,6 +114,7 @@ def quantize(
             io=io,
             scales=scales,
             rounding=rounding,
+            level=smooth,
             options=options if method is None else f"{options} method={method}".strip(),
             recipe=recipe,
             statistics=stats,
@@ -113,6 +123,7 @@ def quantize(
             limit=limit,
             seed=seed,
             proof=proof,
+            checkpoints=checkpoints,
             progress=bar,
             hooks=watch.hooks,
         )

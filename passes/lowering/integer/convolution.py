@@ -18,6 +18,7 @@ import onnx_ir as ir
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.grouping import regrouped
+from onnxq.passes.lowering.integer.halves import Sum, combined, halves
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
@@ -51,7 +52,7 @@ def convolve(
         if own is None:
             raise Refused("its bias is not constant")
         bias = bias + own.reshape(per_channel)
-    term = accumulator_term(region, x.scale * scale, low, high, bias)
+    term = accumulator_term(region, x.scale * scale, low, high, bias, wide=x.wide)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
     acc = conv_integer(region, rw, x, weight, attributes)
     return requantize(rw, [acc], fixed, region)
@@ -62,6 +63,8 @@ def conv_integer(
 ) -> ir.Value:
     """Prepare ``Σ (x − z_x)·(w − z_w)``, of the result's shape, in types and groups of the dialect."""
     profile = region.profile
+    if x.wide:
+        return _over_halves(region, rw, x, weight, attributes)
     if profile.dialect == Dialect.FAST:
         given = attributes.get("group", 1)
         group = given.as_int() if isinstance(given, ir.Attr) else given
@@ -93,18 +96,33 @@ def _padded_evenly(
     return replace(x, codes=codes), {**attributes, "pads": None}
 
 
+def _over_halves(
+    region: Region, rw: Rewriter, x: Operand, weight: Weight, attributes: Mapping[str, AttributeValue]
+) -> ir.Value:
+    """The same for codes of 16 bits, in words as wide as it takes."""
+    axes, sums = tuple(range(1, weight.codes.ndim)), []
+    for part in halves(region, rw, x):
+        low, high = (bound.reshape(-1, *[1] * len(axes[1:])) for bound in weight.bounds(part.operand, axes))
+        own = part.operand
+        if region.profile.dialect == Dialect.FAST:
+            own = retyped(rw, own, ir.DataType.INT8, region.profile)
+        sums.append(Sum(conv_integer(region, rw, own, weight, attributes), part.factor, low, high))
+    return combined(region, rw, sums)
+
+
 def accumulator_term(
-    region: Region, scale: FloatArray, low: IntArray, high: IntArray, bias: FloatArray
+    region: Region, scale: FloatArray, low: IntArray, high: IntArray, bias: FloatArray, *, wide: bool = False
 ) -> Term:
-    """An int32 accumulator worth ``scale`` a unit, with a real bias added on its own grid.
+    """An int32 accumulator, or a ``wide`` one, worth ``scale`` a unit, with a real bias on its own grid.
 
     Raises:
         PassError: accumulator and bias can leave int32.
     """
     grid = np.rint(bias / scale)
     bits = np.clip(grid, -(2.0**62), 2.0**62).astype(np.int64)
-    prove_int32(low, high, region.where, region.profile.accumulator_bits)
-    prove_int32(np.minimum(low, low + bits), np.maximum(high, high + bits), region.where)
+    if not wide:
+        prove_int32(low, high, region.where, region.profile.accumulator_bits)
+        prove_int32(np.minimum(low, low + bits), np.maximum(high, high + bits), region.where)
     return Term(scale / region.scale, low, high, bits)
 
 
