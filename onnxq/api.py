@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import onnx_ir as ir
 
@@ -29,13 +29,14 @@ from onnxq.data.source import Source, open_samples
 from onnxq.errors import UsageError
 from onnxq.evaluate.compare import compare as compare_models
 from onnxq.evaluate.comparison import Comparison
+from onnxq.evaluate.rivals import Chosen, choose
 from onnxq.graph.numeric import Array
 from onnxq.graph.scopes import named_values
 from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
-from onnxq.pipeline.presets import Form, Io, Level, preparation, quantizing
+from onnxq.pipeline.presets import SCALES, Form, Io, Level, preparation, quantizing
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
@@ -52,6 +53,8 @@ __all__ = [
     "ModelSource",
     "Planner",
     "Result",
+    "Rounding",
+    "Scales",
     "calibrate",
     "compare",
     "load_samples",
@@ -63,10 +66,25 @@ __all__ = [
 ]
 
 
+Scales: TypeAlias = Literal["auto", "as-is", "equalize", "smooth", "both"]
+"""Whether scales per channel are moved through the graph before anything is rounded, and by which passes."""
+
+Rounding: TypeAlias = Literal["auto", "nearest", "gptq"]
+"""How weights are rounded."""
+
 _FIRST_WITH_KERNELS = 7
 
 PROOF_SAMPLES = 16
 """How many of the calibration samples the quantized model is compared with the float one on."""
+
+RIVALS = ("as-is", "equalize", "both")
+"""What is tried where nobody says whether scales are to be moved, each a step further than the one before."""
+
+FOR_SCALES = 8
+"""Below so many samples, the range of a single channel says too little to move scales by itself."""
+
+FOR_ROUNDING = 32
+"""Below so many samples, round-weights warns that it learns what may not hold for others."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,8 @@ class Result:
     report: RunReport
     pipeline: str
     comparison: Comparison | None = None
+    scales: Chosen | None = None
+    """Whether scales were moved, and what that was measured to win; None where nobody had to choose."""
 
     def save(self, path: Path | str) -> None:
         """Write the model; the file appears whole or not at all.
@@ -100,6 +120,8 @@ def quantize(
     form: Form | None = None,
     io: Io = "float",
     level: Level | None = None,
+    scales: Scales = "auto",
+    rounding: Rounding = "auto",
     options: str = "",
     recipe: Recipe | Path | str | None = None,
     statistics: StatisticsFile | Path | str | None = None,
@@ -122,6 +144,14 @@ def quantize(
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
         level: ``O1``, ``O2`` or ``O3`` of SmoothQuant, for transformers: products alone in 8 bits, after
             smoothing; activations quantized per token or per tensor at run time, or statically.
+        scales: ``as-is`` quantizes the model as it is; ``equalize``, ``smooth`` and ``both`` run these passes
+            first. ``auto`` makes the model by each of ``RIVALS``, and takes the way whose outputs are closest
+            to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` with random samples or
+            fewer than ``FOR_SCALES``, with a level, and with a recipe or
+            statistics, which speak of the model as it is.
+        rounding: ``nearest``, or ``gptq``: so that the outputs of the layers come out right, not the weights;
+            closer, and several times slower, see the pass round-weights for more. ``auto`` is ``gptq`` where
+            there are at least ``FOR_ROUNDING`` samples, not random ones, and no level.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
             file, its text, or a recipe.
@@ -143,7 +173,13 @@ def quantize(
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
     context = Context(wanted, samples, seed, progress, statistics, _folder(checkpoints))
-    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, level))
+    known = 0 if samples is None or _is_random(data) or level else len(samples)
+    moving, chosen = ("as-is" if scales == "auto" else str(scales)), None
+    if scales == "auto" and samples is not None and known >= FOR_SCALES and not (recipe or statistics):
+        chosen = _choose_scales(source, context, samples, options)
+        moving = chosen.name
+    fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
+    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:
@@ -153,7 +189,14 @@ def quantize(
     if proof and samples is not None and not _is_random(data):
         shown = open_samples(samples, input_specs(source), limit=proof)
         comparison = compare_models(_runnable(source, context), report.model, shown, optimize=False)
-    return Result(report.model, keeper.plan, report, str(pipeline), comparison)
+    return Result(report.model, keeper.plan, report, str(pipeline), comparison, chosen)
+
+
+def _choose_scales(source: ir.Model, context: Context, samples: Samples, options: str) -> Chosen:
+    """Measured as Q/DQ, whatever form is wanted: it rounds the same, and runs many times faster."""
+    rivals = {name: parse(quantizing(context.target, "qdq", options, scales=name)) for name in RIVALS}
+    shown = open_samples(samples, input_specs(source), limit=PROOF_SAMPLES)
+    return choose(source, _runnable(source, context), rivals, context, shown, tuple(SCALES))
 
 
 def with_recipe(options: str, recipe: Recipe | Path | str | None) -> str:

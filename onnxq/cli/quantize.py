@@ -30,6 +30,16 @@ def quantize(
     io: Annotated[
         Literal["float", "int8"], typer.Option(help="What the model takes and gives; int8: codes.")
     ] = "float",
+    scales: Annotated[
+        Literal["auto", "as-is", "equalize", "smooth", "both"],
+        typer.Option(metavar="HOW", help="as-is, equalize, smooth, both; auto: what measurably wins."),
+    ] = "auto",
+    rounding: Annotated[
+        Literal["auto", "nearest", "gptq"],
+        typer.Option(
+            metavar="HOW", help="nearest, or gptq: for the layers' outputs; auto: gptq from 32 samples on."
+        ),
+    ] = "auto",
     method: Annotated[
         str | None,
         typer.Option(metavar="M", help="How ranges are chosen: minmax, mse, percentile:99.99, auto …"),
@@ -72,7 +82,8 @@ def quantize(
     """
     if auto:
         search.refuse_others(
-            stats, method, smooth, checkpoints, verify_each, check_each, time_passes, dump_after, explain
+            *(stats, method, smooth, checkpoints, scales != "auto", rounding != "auto"),
+            *(verify_each, check_each, time_passes, dump_after, explain),
         )
         how = data, target, form, io, options, recipe, preprocess, limit, seed
         return search.search(
@@ -101,6 +112,8 @@ def quantize(
             target=target,
             form=form,
             io=io,
+            scales=scales,
+            rounding=rounding,
             level=smooth,
             options=options if method is None else f"{options} method={method}".strip(),
             recipe=recipe,

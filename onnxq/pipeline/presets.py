@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 from onnxq.errors import UsageError
 from onnxq.targets.target import Target
 
-__all__ = ["PRESETS", "Form", "Io", "Level", "Preset", "preparation", "quantizing"]
+__all__ = ["PRESETS", "ROUNDING", "SCALES", "Form", "Io", "Level", "Preset", "preparation", "quantizing"]
 
 Form: TypeAlias = Literal["qdq", "qoperator", "integer"]
 """What quantize makes: Q/DQ around float operators, QOperator nodes, or strict integers."""
@@ -18,6 +18,15 @@ Io: TypeAlias = Literal["float", "int8"]
 
 Level: TypeAlias = Literal["O1", "O2", "O3"]
 """The presets of SmoothQuant: activations quantized per token or per tensor at run time, or statically."""
+
+
+SCALES: Mapping[str, str] = MappingProxyType(
+    {"as-is": "", "equalize": "equalize", "smooth": "smooth", "both": "equalize, smooth"}
+)
+"""Which passes move scales per channel through the graph before anything is rounded."""
+
+ROUNDING: Mapping[str, str] = MappingProxyType({"nearest": "", "gptq": "round-weights, "})
+"""How weights are rounded: each to its nearest step, or so that the outputs of the layers come out right."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 )
 
 
-def preparation(target: Target) -> str:
-    """What runs before anything is measured, as a pipeline text."""
-    return "prepare, expand-for-target" if target.split else "prepare"
+def preparation(target: Target, scales: str = "as-is") -> str:
+    """What runs before ranges are measured, as a pipeline text.
+
+    Scales move before a target's operators are taken apart: they pass a gated activation as a whole.
+    """
+    return ", ".join(filter(None, ("prepare", SCALES[scales], "expand-for-target" if target.split else "")))
 
 
 def quantizing(
@@ -110,18 +122,24 @@ def quantizing(
     options: str = "",
     io: str = "float",
     level: str | None = None,
+    scales: str = "as-is",
+    rounding: str = "nearest",
 ) -> str:
     """The pipeline text that quantizes for a target; ``options`` are those of insert-qdq.
 
-    ``level`` smooths first, as the presets O1, O2 and O3 do.
+    ``level`` smooths first, as the presets O1, O2 and O3 do. ``scales`` is one of ``SCALES``, ``rounding`` of
+    ``ROUNDING``; O1 and O2 take neither.
 
     Raises:
         UsageError: there is no such form, level or kind of input and output, or they do not go together.
     """
     form = form or target.form
-    for kind, given in ((Form, form), (Io, io), (Level, level)):
-        if given is not None and given not in get_args(kind):
-            raise UsageError(f"'{given}' is none of {', '.join(get_args(kind))}")
+    allowed = (get_args(Form), form), (get_args(Io), io), (SCALES, scales), (ROUNDING, rounding)
+    for known, given in (*allowed, ((None, *get_args(Level)), level)):
+        if given not in known:
+            raise UsageError(f"'{given}' is none of {', '.join(filter(None, known))}")
+    if level in ("O1", "O2") and (scales != "as-is" or rounding != "nearest"):
+        raise UsageError(f"{level} has scales and roundings of its own")
     suit = "suit-onnxruntime, " if target.engine == "onnxruntime-cpu" else ""
     expand = f"{suit}expand-new-operators{{opset={target.opset}}}"
     if level in ("O1", "O2"):
@@ -132,7 +150,7 @@ def quantizing(
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
     insert = f"{smooth}insert-qdq{{{options}}}" if options else "insert-qdq"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
-    return f"{preparation(target)}, {insert}, fold-fake-quant, {ending}{codes}"
+    return f"{preparation(target, scales)}, {insert}, {ROUNDING[rounding]}fold-fake-quant, {ending}{codes}"
 
 
 _SMOOTH = "smooth{insert=true others=float}"

@@ -10,6 +10,10 @@ Sums that their operator can hand over as float (``float_output``) cost nothing 
 integers win, except where float is finer and no slower: for functions onto a fixed grid, such as Sigmoid,
 that only float nodes or outputs of the model read, and for a Mul or Add of a constant, which joins the float
 operator beside it, such as a LayerNormalization behind it or a Gelu in front of it.
+
+That is asked of the target's ``neighbours`` only. But arithmetic that reads from float nodes alone, and is
+read by float nodes alone, stays float for every target: 8 bits in the middle of a float function (the sum of
+squares in front of a square root) cost accuracy and two conversions, and save nothing.
 """
 
 from collections import defaultdict, deque
@@ -24,17 +28,19 @@ from onnxq.targets.target import Target
 
 __all__ = ["costly_islands"]
 
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div")
+
 
 def costly_islands(
     nodes: Sequence[ir.Node], floats: Mapping[ir.Node, str], target: Target
 ) -> Iterator[ir.Node]:
-    """The neighbours that should stay float although they need not, each after those that made it so."""
+    """The nodes that should stay float although they need not, each after those that made it so."""
     left = set(floats)
     biases = {bias_add(node) for node in nodes if is_op(node, "MatMul") and node not in left}
     candidates = {
         node: _Surroundings(node, left, target)
         for node in nodes
-        if node not in left and node not in biases and is_op(node, *target.neighbours)
+        if node not in left and node not in biases and is_op(node, *target.neighbours, *_ARITHMETIC)
     }
     beside: dict[ir.Node, list[ir.Node]] = defaultdict(list)
     for node, around in candidates.items():
@@ -62,10 +68,14 @@ class _Surroundings:
         self.makers = [producer(source) for source in dict.fromkeys(self._source(value) for value in data)]
         self.readers: list[ir.Node | None] = [r for output in node.outputs for r in self._readers(output)]
         self._coarse = is_op(node, *target.fixed_range)
+        self._is_neighbour = is_op(node, *target.neighbours)
         self._scales = is_op(node, "Add", "Mul") and len(data) == 1
 
     def is_costly(self, floats: set[ir.Node]) -> bool:
         """Whether integers would need more conversions, given the nodes that stay float so far."""
+        if not self._is_neighbour:
+            around = (*self.makers, *self.readers)
+            return bool(self.makers) and all(node is not None and node in floats for node in around)
         readers = {reader is None or reader in floats for reader in self.readers}
         integer_made = [maker for maker in self.makers if maker is not None and maker not in floats]
         on_integers = len(self.makers) - len(integer_made) + (True in readers)

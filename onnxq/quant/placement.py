@@ -30,6 +30,8 @@ from onnxq.targets.target import Target
 
 __all__ = ["check_shapes", "plan"]
 
+_TAIL = ("Concat", "Add", "Sub", "Mul", "Div", "Sigmoid")
+
 
 def plan(model: ir.Model, target: Target, recipe: Recipe | None = None) -> Plan:
     """Decide which nodes run on integers and which values get Q/DQ.
@@ -158,10 +160,13 @@ class _Placement:
                 self.reasons.setdefault(clip, f"the {node.op_type} in front of it stays float")
 
     def _leave_tail(self) -> None:
-        """Layout operators from a Concat to the outputs stay float, so that each part keeps its own scale."""
+        """From a Concat to the outputs layout and arithmetic stay float: each part keeps its scale.
+
+        Detectors decode their boxes there: 8 bits for all coordinates of a picture are too coarse.
+        """
         tail: set[ir.Node] = set()
         for node, _ in reversed(self.nodes):
-            if is_op(node, *self.target.move, "Concat") and all(
+            if (node in self.reasons or is_op(node, *self.target.move, *_TAIL)) and all(
                 reader in tail for output in node.outputs for reader in consumers(output)
             ):
                 tail.add(node)
@@ -170,7 +175,7 @@ class _Placement:
             if node in tail and (is_op(node, "Concat") or any(producer(v) in joined for v in node.inputs)):
                 joined.add(node)
                 self.reasons.setdefault(
-                    node, "only joins outputs of the model: each part leaves at its own scale"
+                    node, "only joins or decodes outputs of the model: each part leaves at its own scale"
                 )
 
     def _leave_idle_moves(self) -> None:

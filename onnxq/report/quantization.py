@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from onnxq._version import __version__
 from onnxq.api import Result
+from onnxq.pipeline.presets import SCALES
 from onnxq.report import plan as plan_report
 from onnxq.report.comparison import output_lines
 from onnxq.report.table import plural, size
@@ -22,6 +24,10 @@ def summary(made: Result, data: str | None, sizes: tuple[int, int]) -> Iterator[
     if made.comparison is not None:
         yield f"against the float model on {plural(made.comparison.samples, 'calibration sample')}:"
         yield from (f"  {line}" for line in output_lines(made.comparison))
+    if made.scales is not None and made.scales.name != "as-is":
+        before, after = made.scales.measured["as-is"], made.scales.measured[made.scales.name]
+        passes = SCALES[made.scales.name].replace(", ", " and ")
+        yield f"scales moved by {passes}: {after:.1f} dB, {before:.1f} dB without (--scales as-is)"
     if data is not None and data.startswith("random:"):
         yield "calibrated on random numbers: a smoke test, not a model to use"
     yield from (f"note: {sentence}" for sentence in made.report.unfinished)
@@ -42,6 +48,7 @@ def as_dict(made: Result) -> dict[str, object]:
     return {
         "onnxq": __version__,
         "pipeline": made.pipeline,
+        "scales": None if made.scales is None else asdict(made.scales),
         "plan": plan_report.as_dict(made.plan),
         "steps": steps,
         "comparison": None if made.comparison is None else json.loads(made.comparison.to_json()),

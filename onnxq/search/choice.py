@@ -1,7 +1,7 @@
 """The ladder: what is tried, rung by rung. Each rung starts from the best of the rungs below.
 
     1 calibration method   percentile:99.999 (the default), minmax, percentile:99.99, mse, entropy
-    2 channel scales       none, equalize, smooth, both               before insert-qdq
+    2 channel scales       none, equalize, smooth, both               behind prepare
     3 rounding             nearest, round-weights, correct-bias                behind insert-qdq
     4 mixed precision      98, 95 and 90 % of the nodes stay on 8 bits (onnxq.search.precision)
 
@@ -10,14 +10,14 @@ models are made, not the hundreds of all combinations. Each rung ends when its p
 that the ones above it get theirs; what was begun then is given up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 from onnxq.errors import UsageError
 from onnxq.evaluate.bench import Inserter
 from onnxq.pipeline import registry
 from onnxq.pipeline.base import Pass
-from onnxq.pipeline.spec import Pipeline, Step, parse
+from onnxq.pipeline.spec import Pipeline, Repeat, Step, parse
 
 __all__ = ["COVERAGES", "RUNGS", "Choice", "Rung", "compose", "cut", "inserter_of"]
 
@@ -87,7 +87,8 @@ def compose(start: Pipeline, choice: Choice) -> Pipeline:
     wanted = {"method": choice.method, "recipe": choice.recipe}
     changed = Step(_with(inserting.pass_, {k: v for k, v in wanted.items() if v is not None}))
     before, behind = _steps(choice.scales), _steps(choice.rounding)
-    return Pipeline((*kept[:at], *before, changed, *behind, *kept[at + 1 :]))
+    early = _expansion(kept[:at])
+    return Pipeline((*kept[:early], *before, *kept[early:at], changed, *behind, *kept[at + 1 :]))
 
 
 def cut(pipeline: Pipeline) -> tuple[Pipeline, Pipeline]:
@@ -112,6 +113,12 @@ def _place(pipeline: Pipeline) -> int:
     if not places:
         raise UsageError(f"the pipeline '{pipeline}' has no insert-qdq, so there is nothing to choose")
     return places[0]
+
+
+def _expansion(steps: Sequence[Step | Repeat]) -> int:
+    """Where operators are taken apart for the target: scales pass a gated activation only as a whole."""
+    names = [step.pass_.name if isinstance(step, Step) else "" for step in steps]
+    return names.index("expand-for-target") if "expand-for-target" in names else len(names)
 
 
 def _steps(names: tuple[str, ...] | None) -> tuple[Step, ...]:

@@ -48,6 +48,19 @@ def test_a_residual_add_between_floats_stays_float_on_onnx_runtime(onnx_text: Te
     assert _floats(_plan(onnx_text, BLOCK, "generic-int8")) == set()
 
 
+def test_arithmetic_inside_a_float_function_stays_float(onnx_text: Text) -> None:
+    text = """g (float[1,4] x) => (float[1,4] y) <float[4,4] W> {
+        a = MatMul (x, W)
+        p = Abs (a)
+        q = Exp (a)
+        s = Add (p, q)
+        r = Sqrt (s)
+        t = Add (p, r)
+        y = MatMul (t, W)
+    }"""
+    assert _floats(_plan(onnx_text, text, "generic-int8")) == {"p", "q", "s", "r"}, "t feeds a product"
+
+
 def test_a_residual_add_between_convolutions_is_an_integer_one(onnx_text: Text) -> None:
     text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,4,1,1] W> {
         a = Conv (x, W)

@@ -1,0 +1,90 @@
+"""Scales are moved where that measurably helps, and nowhere else."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from onnxq import api
+from onnxq.data.synthetic import RandomDataWarning
+from onnxq.errors import UsageError
+
+Text = Callable[..., ir.Model]
+
+PAIR = """g (float[1,8,12,12] x) => (float[1,4,12,12] y) <float[8,8,1,1] V, float[4,8,1,1] W> {
+    h = Conv (x, V)
+    r = Relu (h)
+    y = Conv (r, W)
+}"""
+
+
+def _pair(onnx_text: Text, spread: float) -> ir.Model:
+    """Two convolutions; the channels between them differ by up to ``spread`` in size and matter alike."""
+    rng = np.random.default_rng(0)
+    size = np.geomspace(1, spread, 8, dtype=np.float32)
+    v = rng.normal(size=(8, 8, 1, 1)).astype(np.float32) * size[:, None, None, None]
+    w = rng.normal(size=(4, 8, 1, 1)).astype(np.float32) / size[None, :, None, None]
+    model = onnx_text(PAIR)
+    for name, array in (("V", v), ("W", w)):
+        model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    return model
+
+
+def _samples(count: int = 12) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(1)
+    return [{"x": rng.normal(size=(1, 8, 12, 12)).astype(np.float32)} for _ in range(count)]
+
+
+def test_auto_equalizes_what_wins_by_it(onnx_text: Text) -> None:
+    model = _pair(onnx_text, 300.0)
+    made = api.quantize(model, _samples())
+    assert made.scales is not None
+    assert made.scales.name == "equalize"
+    assert set(made.scales.measured) == {"as-is", "equalize"}, "smooth has nothing to do: it is not tried"
+    assert made.comparison is not None
+    won = made.scales.measured["equalize"] - made.scales.measured["as-is"]
+    assert won > 10.0, "of channels that differ 300 times, 8 bits for all leave most with 0 … 3 bits"
+    assert made.comparison.outputs[0].sqnr_db == pytest.approx(made.scales.measured["equalize"])
+    assert ", equalize, expand-for-target, insert-qdq" in made.pipeline
+    plain = api.quantize(model, _samples(), scales="as-is")
+    assert plain.scales is None
+    assert "equalize" not in plain.pipeline
+    assert plain.comparison is not None
+    assert plain.comparison.outputs[0].sqnr_db == pytest.approx(made.scales.measured["as-is"])
+
+
+def test_auto_leaves_alone_what_wins_nothing(onnx_text: Text) -> None:
+    made = api.quantize(_pair(onnx_text, 1.0), _samples(), proof=0)
+    assert made.scales is not None
+    assert made.scales.name == "as-is"
+    assert "equalize" not in made.pipeline
+
+
+def test_auto_moves_nothing_where_values_are_spoken_of(onnx_text: Text) -> None:
+    model = _pair(onnx_text, 300.0)
+    rule = '[[rule]]\nvalue = "r"\nrange = [0.0, 100.0]'
+    with pytest.warns(RandomDataWarning):
+        smoke = api.quantize(model, "random:4", proof=0)
+    for made in (
+        smoke,
+        api.quantize(model, _samples(), recipe=rule, proof=0),
+        api.quantize(model, statistics=api.calibrate(model, _samples()), proof=0),
+    ):
+        assert made.scales is None
+        assert "equalize" not in made.pipeline
+
+
+def test_rounding_by_the_outputs_comes_closer(onnx_text: Text) -> None:
+    model, samples = _pair(onnx_text, 1.0), _samples(32)
+    near, fitted = (
+        api.quantize(model, samples, options="weight=int4", scales="as-is", rounding=rounding)
+        for rounding in ("nearest", "auto")
+    )
+    assert "round-weights, fold-fake-quant" in fitted.pipeline
+    assert "round-weights" not in near.pipeline + api.quantize(model, samples[:31], proof=0).pipeline
+    assert near.comparison is not None
+    assert fitted.comparison is not None
+    assert fitted.comparison.outputs[0].sqnr_db > near.comparison.outputs[0].sqnr_db
+    with pytest.raises(UsageError, match="'up' is none of nearest, gptq"):
+        api.quantize(model, _samples(), rounding="up")  # type: ignore[arg-type]
