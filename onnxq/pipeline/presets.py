@@ -100,5 +100,7 @@ def quantizing(target: Target, form: str | None = None, options: str = "", io: s
     expand = f"expand-new-operators{{opset={target.opset}}}"
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
     insert = f"insert-qdq{{{options}}}" if options else "insert-qdq"
+    # Strict integers add a bias where they rescale, at any precision: rounding it to s_x·s_w would only lose.
+    fold = "fold-fake-quant{bias=float32}" if form == "integer" else "fold-fake-quant"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
-    return f"{preparation(target)}, {insert}, fold-fake-quant, {ending}{codes}"
+    return f"{preparation(target)}, {insert}, {fold}, {ending}{codes}"

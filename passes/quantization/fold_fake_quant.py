@@ -1,6 +1,7 @@
 """Turn fake-quantized constants into integers."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx_ir as ir
 from onnxq.graph.match import constant, get_input, is_op, producer
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes
+from onnxq.passes.quantization._packing import Pack, fits, pack_constants
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.bias import BiasSite, accumulator_qparams, bias_codes, find_bias, finer_scale, roomy_scale
@@ -16,7 +18,14 @@ from onnxq.quant.operators import LINEAR
 from onnxq.quant.qdq import parameters, qparams_of
 from onnxq.quant.qparams import QParams
 
-__all__ = ["FoldFakeQuant"]
+__all__ = ["Bias", "FoldFakeQuant"]
+
+
+class Bias(StrEnum):
+    """What becomes of the biases of linear operators."""
+
+    INT32 = "int32"
+    FLOAT32 = "float32"
 
 
 @dataclass(frozen=True)
@@ -27,34 +36,67 @@ class FoldFakeQuant(Pass):
            bias b of Conv, ConvTranspose, Gemm, MatMul+Add  =>  DequantizeLinear(b_q, s_x·s_w, 0)
            QuantizeLinear(DequantizeLinear(q, s, z), s, z)  =>  q
 
-    1. A bias is taken where the data comes from a DequantizeLinear with one scale and the weight is fake-
-       quantized. Where the bias would not fit, the weight's scale is raised first (onnxq.quant.bias). For a
-       target whose biases are float32 they stay as they are.
-    2. Then every constant in front of a QuantizeLinear becomes its codes, whoever put the pair there.
-    3. A pair that quantizes again what has the very same parameters cancels.
+    1. A Clip of constant codes is computed first: trainable weights have one.
+    2. A bias is taken where the data comes from a DequantizeLinear with one scale and the weight is fake-
+       quantized. Where the bias would not fit, the weight's scale is raised first (onnxq.quant.bias). With
+       ``bias=float32``, and for a target whose biases are float32, they stay as they are: lower-integer
+       then loses nothing of them, while the int32 of a trained model can be off by half of s_x·s_w.
+    3. Then every constant in front of a QuantizeLinear becomes its codes, whoever put the pair there.
+    4. A pair that quantizes again what has the very same parameters cancels.
+    5. With ``pack=int4`` constant codes that fit into 4 bits are stored in int4 or uint4, which raises the
+       model to opset 21; with ``pack=int2`` those of 2 bits in int2 or uint2, opset 25. It is for the file that
+       leaves: import-fake-quant reads it, other passes take 8 bits. ONNX Runtime 1.31 loads both.
     """
 
     name: ClassVar[str] = "fold-fake-quant"
     contract: ClassVar[Contract] = Contract.APPROXIMATE
 
+    bias: Bias | None = None
+    pack: Pack = Pack.INT8
+
     def apply(self, rw: Rewriter, context: Context, /) -> None:
+        bias = self.bias or Bias(context.target.bias)
         for node in all_nodes(rw.model):
-            if is_op(node, *LINEAR) and context.target.bias == "int32":
-                _fold_bias(node, rw, context.target.weight.qmax)
+            if is_op(node, "Clip"):
+                _fold_clip(node, rw)
+        for node in all_nodes(rw.model):
+            if is_op(node, *LINEAR) and bias == Bias.INT32:
+                _fold_bias(node, rw, context.target.weight.qmax, self.pack)
         for node in all_nodes(rw.model):
             if is_op(node, "QuantizeLinear"):
                 _fold_constant(node, rw)
                 _cancel(node, rw)
+        pack_constants(rw, self.pack)
 
 
-def _fold_bias(node: ir.Node, rw: Rewriter, largest: int) -> None:
+def _fold_clip(node: ir.Node, rw: Rewriter) -> None:
+    """Clip(QuantizeLinear(W, s, z), low, high) of a constant becomes its codes."""
+    quantize = producer(node, 0, "QuantizeLinear")
+    array = None if quantize is None else constant(get_input(quantize, 0))
+    qparams = None if quantize is None else qparams_of(quantize)
+    ends = [constant(get_input(node, i)) for i in (1, 2)]
+    if quantize is None or array is None or qparams is None or array.dtype != np.float32:
+        return
+    if any(get_input(node, i) is not None and end is None for i, end in zip((1, 2), ends, strict=True)):
+        return
+    if node.outputs[0].is_graph_output():
+        return
+    codes = qparams.quantize(array)
+    low, high = (None if end is None else end.reshape(()) for end in ends)
+    clipped = codes if low is None and high is None else np.clip(codes, low, high)
+    rw.replace([quantize, node], rw.const(clipped, quantize.outputs[0].name or "codes"))
+
+
+def _fold_bias(node: ir.Node, rw: Rewriter, largest: int, pack: Pack) -> None:
     site = find_bias(node)
     if isinstance(site, str):
         return rw.skip(node, site)
     if site is None:
         return None
     weight = site.weight_qparams
-    scale = finer_scale(site, roomy_scale(site), largest)
+    scale = roomy_scale(site)
+    if not fits(weight.quantize(site.weight), pack):
+        scale = finer_scale(site, scale, largest)
     if not np.array_equal(scale, weight.scale):
         _requantize_weight(node, site, QParams(scale, weight.zero_point, weight.format, weight.axis), rw)
     qparams = accumulator_qparams(site, scale)

@@ -55,8 +55,10 @@ def lower_matmul(region: Region, rw: Rewriter) -> ir.Value:
         if own is None:
             raise Refused("its third input is not constant")
         bias = bias + beta * own
-    term = accumulator_term(region, alpha * left.scale * right.scale, right.low, right.high, bias)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    term, rest = accumulator_term(region, alpha * left.scale * right.scale, right.low, right.high, bias)
+    fixed = fixed_point(
+        [term], region.zero_point, region.low, region.high, constant=rest, where=region.where
+    )
     left = retyped(rw, left, ir.DataType.UINT8, region.profile)
     inputs = [left.codes, right.codes, zero_point(rw, left), right.zero_point]
     acc = rw.op("MatMulInteger", inputs, like=region.result, dtype=ir.DataType.INT32)
