@@ -17,7 +17,7 @@ from digits_export import top1
 from digits_fit import Recipe, fit, seed_everything
 from digits_torch import TrainableOnnx
 
-RECIPE = Recipe(epochs=30, rate=2e-3, weight_decay=0.0, warp=0.7)
+RECIPE = Recipe(epochs=40, rate=2e-3, weight_decay=0.0, warp=0.7)
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ _WHOLE = 1e-3
 
 OPSET_16_BIT = 21
 OPSET_AXIS = 13
+_OPSET_CLIP_INPUTS = 11
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +229,9 @@ def _constant_format(
 
 def _clip(x: ir.Value, low: FloatArray, high: FloatArray, rw: Rewriter) -> ir.Value:
     name = x.name or "value"
+    if opset(rw) < _OPSET_CLIP_INPUTS:
+        ends = {"min": float(np.float32(low)), "max": float(np.float32(high))}
+        return rw.op("Clip", [x], ends, like=x, output=f"{name}_clipped")
     bounds = [
         rw.const(np.asarray(b, np.float32).reshape(()), f"{name}_{n}")
         for b, n in ((low, "low"), (high, "high"))
