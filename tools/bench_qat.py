@@ -7,10 +7,9 @@ for which insert-qdq fills the gaps. Columns: the task's metric, all graphs comp
 share of numbers in the output that are the original's, and of samples with the same decision; the size beside
 that of the float twin; the weights that are still float.
 
-The first row of each model is the original against itself, in the float kernels that ONNX Runtime fuses: they
-sum in another order, which moves a code where a sum lies next to a tie, and a deep network spreads that.
-Where our share is about as high, nothing was lost. Needs a folder of evaluation models with a ``zoo.py``
-(``--zoo``).
+"other kernels" is the original against itself, in the float kernels that ONNX Runtime fuses: they sum in
+another order, which moves a code where a sum lies next to a tie, and a deep network spreads that. Where our
+share is about as high, nothing was lost. Needs a folder of evaluation models with a ``zoo.py`` (``--zoo``).
 """
 
 import argparse
@@ -38,7 +37,7 @@ from onnxq.quant.qdq import dequantized
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_ZOO = ROOT.parent / "shared" / "zoo"
 EMBEDDED = "digits_cnn_qat"
-NOISE = "original"
+ORIGINAL, NOISE = "original", "other kernels"
 
 FORMS = {
     "qdq": "prepare, fold-fake-quant, expand-new-operators{opset=19}, finish",
@@ -91,17 +90,22 @@ def from_zoo(zoo: ModuleType, name: str, samples: int) -> Trained:
     )
 
 
-def answers(path: Path, samples: list[dict[str, Array]], *, fuse_floats: bool = False) -> list[Array]:
-    """The first output for every sample in real numbers, the graph computed as it is written.
+def fuse_floats(path: Path, made: Path) -> Path:
+    """Let ONNX Runtime write the model with its own float operators in it, all Q/DQ kept."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.optimized_model_filepath = str(made)
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return made
 
-    ``fuse_floats`` lets ONNX Runtime fuse, but none of the Q/DQ.
-    """
+
+def answers(path: Path, samples: list[dict[str, Array]]) -> list[Array]:
+    """The first output for every sample in real numbers, the graph computed as it is written."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if fuse_floats:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
     output = session.get_outputs()[0].name
@@ -151,13 +155,15 @@ def rows(model: Trained, forms: list[str], limit: int | None, folder: Path) -> N
     theirs = answers(model.reference, model.images)
     size = model.twin.stat().st_size
 
-    def show(form: str, path: Path, ours: list[Array], floats: str) -> None:
+    def show(form: str, path: Path, floats: str) -> None:
+        ours = answers(path, model.images)
         score = model.score(path, ours, limit)
         shares = f"{100 * equal(ours, theirs):9.3f}% {100 * decided(ours, theirs):9.2f}%"
         ratio = 100 * path.stat().st_size / size
         print(f"{model.name:26} {form:15} {score:8.4f} {shares} {ratio:7.1f}% {floats:>7}", flush=True)
 
-    show(NOISE, model.reference, answers(model.reference, model.images, fuse_floats=True), "")
+    show(ORIGINAL, model.reference, "")
+    show(NOISE, fuse_floats(model.reference, folder / f"{model.name}.onnx"), "")
     for form in forms:
         path = folder / f"{model.name}.{form}.onnx"
         try:
@@ -165,7 +171,7 @@ def rows(model: Trained, forms: list[str], limit: int | None, folder: Path) -> N
         except OnnxqError as error:
             print(f"{model.name:26} {form:15} {str(error).splitlines()[0]}", flush=True)
             continue
-        show(form, path, answers(path, model.images), str(float_weights(path)))
+        show(form, path, str(float_weights(path)))
 
 
 def load_zoo(folder: Path) -> ModuleType | None:

@@ -65,9 +65,9 @@ class ImportFakeQuant(Pass):
 
     What cannot be held exactly (a zero point between two codes, more than 8 bits below opset 21) is kept and
     named with the reason; so is every other operator of an unknown domain. Runs before constants are folded,
-    which would leave quantized weights as plain floats. A file of a dialect of its own that is older than opset
-    13 is raised first, by raise-opset: QONNX is often written at opset 9, which has no Q/DQ. Domains that nobody
-    uses any more are dropped from the model.
+    which would leave quantized weights as plain floats. A file of a dialect of its own that is older than
+    opset 13 is raised first, by raise-opset: QONNX is often written at opset 9, which has no Q/DQ. Domains
+    that nobody uses any more are dropped from the model.
     """
 
     name: ClassVar[str] = "import-fake-quant"

@@ -2,8 +2,8 @@
 
     DequantizeLinear(W_q: int8, s, z: int8)  =>  DequantizeLinear(W_q: int4, s, z: int4)
 
-The numbers stay; the file holds two or four of them in a byte. ONNX has the types int4 and uint4 from opset 21
-on, int2 and uint2 from opset 25 on.
+The numbers stay; the file holds two or four of them in a byte. ONNX has int4 and uint4 from opset 21 on,
+int2 and uint2 from opset 25 on.
 """
 
 from collections.abc import Mapping
@@ -84,7 +84,8 @@ def _raise_opset(rw: Rewriter, version: int) -> None:
         return
     if reasons := can_relabel(rw.model, version):
         raise PassError(
-            f"fold-fake-quant: packed codes need opset {version}, but the model cannot be raised: {reasons[0]}"
+            f"fold-fake-quant: packed codes need opset {version}, but the model cannot be raised: "
+            f"{reasons[0]}"
         )
     relabel(rw.model, version)
     rw.adopt(rw.model)

@@ -29,9 +29,9 @@ class FoldBnIntoFakeQuant(NodePass):
 
     Multiplying the float weights and rounding them again would move codes that training has settled; scales
     per channel take g exactly. One scale becomes one for each channel. Where g is negative the codes of the
-    channel change their sign, where it is zero they become zero. Taken are Conv, ConvTranspose, Gemm and MatMul
-    that nobody else reads; zero points have to be 0. The groups of a ConvTranspose share their scales, so g has
-    to be of one size in all of them. The bias stays float until fold-fake-quant.
+    channel change their sign, where it is zero they become zero. Taken are Conv, ConvTranspose, Gemm and
+    MatMul that nobody else reads; zero points have to be 0. The groups of a ConvTranspose share their scales,
+    so g has to be of one size in all of them. The bias stays float until fold-fake-quant.
     """
 
     name = "fold-bn-into-fake-quant"
@@ -91,7 +91,7 @@ def _scaled(node: ir.Node, weight: FakeConstant, affine: Affine) -> tuple[IntArr
 
 
 def _signs(scale: FloatArray, codes: IntArray, axis: int, groups: int) -> IntArray:
-    """The sign that each code is multiplied by; axis 0 of a ConvTranspose's weight runs through its groups."""
+    """The sign of each code's channel; axis 0 of a ConvTranspose's weight runs through its groups."""
     signs = np.sign(scale).astype(np.int64)
     shape = [-1 if i == axis else 1 for i in range(codes.ndim)]
     if groups == 1:

@@ -7,8 +7,10 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from onnxq.errors import ModelError
 from onnxq.graph.match import constant, get_input, is_op, producer
-from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.numeric import FloatArray, IntArray
+from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import all_nodes
 from onnxq.passes.quantization._packing import Pack, fits, pack_constants
 from onnxq.pipeline.base import Contract, Pass
@@ -44,8 +46,9 @@ class FoldFakeQuant(Pass):
     3. Then every constant in front of a QuantizeLinear becomes its codes, whoever put the pair there.
     4. A pair that quantizes again what has the very same parameters cancels.
     5. With ``pack=int4`` constant codes that fit into 4 bits are stored in int4 or uint4, which raises the
-       model to opset 21; with ``pack=int2`` those of 2 bits in int2 or uint2, opset 25. It is for the file that
-       leaves: import-fake-quant reads it, other passes take 8 bits. ONNX Runtime 1.31 loads both.
+       model to opset 21; with ``pack=int2`` those of 2 bits in int2 or uint2, opset 25. It is for the file
+       that leaves: import-fake-quant reads it, other passes take 8 bits. ONNX Runtime 1.31 runs int4; int2
+       only as written, with its optimizations off. A bias then gets no finer scale.
     """
 
     name: ClassVar[str] = "fold-fake-quant"
@@ -81,7 +84,7 @@ def _fold_clip(node: ir.Node, rw: Rewriter) -> None:
         return
     if node.outputs[0].is_graph_output():
         return
-    codes = qparams.quantize(array)
+    codes = _codes(node, array, qparams)
     low, high = (None if end is None else end.reshape(()) for end in ends)
     clipped = codes if low is None and high is None else np.clip(codes, low, high)
     rw.replace([quantize, node], rw.const(clipped, quantize.outputs[0].name or "codes"))
@@ -93,6 +96,11 @@ def _fold_bias(node: ir.Node, rw: Rewriter, largest: int, pack: Pack) -> None:
         return rw.skip(node, site)
     if site is None:
         return None
+    if not (np.isfinite(site.bias).all() and np.isfinite(site.weight).all()):
+        raise ModelError(
+            f"{describe(node)} has a weight or bias that holds NaN or infinity, which have no code: training "
+            "diverged, or the file is damaged"
+        )
     weight = site.weight_qparams
     scale = roomy_scale(site)
     if not fits(weight.quantize(site.weight), pack):
@@ -132,8 +140,17 @@ def _fold_constant(node: ir.Node, rw: Rewriter) -> None:
         return rw.skip(node, "its scale is not a float32 constant, or its format is no 8- or 16-bit integer")
     if node.outputs[0].is_graph_output():
         return rw.skip(node, "its output is an output of the model")
-    rw.replace(node, rw.const(qparams.quantize(array), node.outputs[0].name or "codes"))
+    rw.replace(node, rw.const(_codes(node, array, qparams), node.outputs[0].name or "codes"))
     return None
+
+
+def _codes(node: ir.Node, array: FloatArray, qparams: QParams) -> IntArray:
+    if np.isnan(array).any():
+        raise ModelError(
+            f"{describe(node)} quantizes a constant that holds NaN, which has no code: training diverged, or "
+            "the file is damaged"
+        )
+    return qparams.quantize(array)
 
 
 def _cancel(node: ir.Node, rw: Rewriter) -> None:

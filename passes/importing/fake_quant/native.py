@@ -25,7 +25,13 @@ from onnxq.graph.match import constant, get_input, is_op, producer, rank, sole_c
 from onnxq.graph.numeric import Array
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.importing.fake_quant.parameters import Refused, opset, settled
-from onnxq.passes.importing.fake_quant.quantizer import OPSET_16_BIT, OPSET_AXIS, Quantizer, emit
+from onnxq.passes.importing.fake_quant.quantizer import (
+    OPSET_16_BIT,
+    OPSET_AXIS,
+    Quantizer,
+    check_scale,
+    emit,
+)
 from onnxq.quant.qdq import qparams_of
 
 __all__ = ["OPERATORS"]
@@ -55,6 +61,8 @@ def normalise(node: ir.Node, rw: Rewriter) -> None:
         _widen(node, scale, zero_point, rw)
     elif is_op(node, "DequantizeLinear") and is_op(producer(node, 0), "Clip"):
         _move_clip(node, rw)
+    if is_op(node, "QuantizeLinear"):
+        check_scale(scale)
 
 
 def _zero_point(node: ir.Node, scale: Array) -> Array | None:
@@ -65,6 +73,8 @@ def _zero_point(node: ir.Node, scale: Array) -> Array | None:
         raise Refused("its zero point is computed at run time: it stays dynamic")
     codes = node.inputs[0] if node.op_type == "DequantizeLinear" else node.outputs[0]
     dtype = codes.dtype if codes is not None else None
+    if dtype is None and node.op_type == "DequantizeLinear":
+        dtype = _default(node)
     if zero_point is None:
         dtype = dtype or _default(node)
         return None if dtype is None else np.zeros(scale.shape, dtype.numpy())
@@ -138,7 +148,9 @@ def _widen(node: ir.Node, scale: Array, zero_point: Array, rw: Rewriter) -> None
     quantize = producer(node, 0, "QuantizeLinear")
     inner = [None if quantize is None else settled(get_input(quantize, i)) for i in (1, 2)]
     if quantize is None or (x := quantize.inputs[0]) is None or inner[0] is None:
-        raise Refused(f"its {zero_point.dtype.name} codes come from no QuantizeLinear with constant parameters")
+        raise Refused(
+            f"its {zero_point.dtype.name} codes come from no QuantizeLinear with constant parameters"
+        )
     first = inner[0].astype(np.float64).reshape(scale.shape)
     zero = np.zeros(scale.shape) if inner[1] is None else inner[1].astype(np.float64).reshape(scale.shape)
     axis = _axis(node.attributes.get_int("axis", 1), x) if scale.ndim else None

@@ -30,7 +30,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.importing.fake_quant.parameters import Refused, opset
 from onnxq.quant.formats import INT8, INT16, INT32, UINT8, UINT16, IntFormat
 
-__all__ = ["Quantizer", "dequantize_codes", "emit", "nearest_whole", "pair"]
+__all__ = ["Quantizer", "check_scale", "dequantize_codes", "emit", "nearest_whole", "pair"]
 
 _TINY = float(np.finfo(np.float32).tiny)
 _WHOLE = 1e-3
@@ -85,7 +85,7 @@ def emit(x: ir.Value, q: Quantizer, rw: Rewriter, *, codes: FloatArray | None = 
     """
     scale, zero_point = q.out
     for found in (q.scale, scale):
-        _check_scale(found)
+        check_scale(found)
     _check_length(x, q)
     if codes is not None:
         name = x.name or "weight"
@@ -173,8 +173,15 @@ def nearest_whole(zero_point: FloatArray) -> IntArray:
     return rounded.astype(np.int64)
 
 
-def _check_scale(scale: FloatArray) -> None:
-    bad = np.flatnonzero(np.logical_not(scale.reshape(-1).astype(np.float32) >= _TINY))
+def check_scale(scale: FloatArray) -> None:
+    """Accept scales that are normal float32 numbers.
+
+    Raises:
+        Refused: one is zero, negative, too small, infinite or NaN; names its channel.
+    """
+    with np.errstate(over="ignore"):
+        single = scale.reshape(-1).astype(np.float32)
+    bad = np.flatnonzero(np.logical_not((single >= _TINY) & np.isfinite(single)))
     if bad.size:
         where = f" of channel {bad[0]}" if scale.ndim else ""
         raise Refused(

@@ -55,9 +55,7 @@ def convolve(
             raise Refused("its bias is not constant")
         bias = bias + own.reshape(per_channel)
     term, rest = accumulator_term(region, x.scale * scale, low, high, bias)
-    fixed = fixed_point(
-        [term], region.zero_point, region.low, region.high, constant=rest, where=region.where
-    )
+    fixed = fixed_point([term], region.zero_point, region.low, region.high, constant=rest, where=region.where)
     acc = conv_integer(region, rw, x, weight, attributes)
     return requantize(rw, [acc], fixed, region)
 

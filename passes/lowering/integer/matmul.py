@@ -56,9 +56,7 @@ def lower_matmul(region: Region, rw: Rewriter) -> ir.Value:
             raise Refused("its third input is not constant")
         bias = bias + beta * own
     term, rest = accumulator_term(region, alpha * left.scale * right.scale, right.low, right.high, bias)
-    fixed = fixed_point(
-        [term], region.zero_point, region.low, region.high, constant=rest, where=region.where
-    )
+    fixed = fixed_point([term], region.zero_point, region.low, region.high, constant=rest, where=region.where)
     left = retyped(rw, left, ir.DataType.UINT8, region.profile)
     inputs = [left.codes, right.codes, zero_point(rw, left), right.zero_point]
     acc = rw.op("MatMulInteger", inputs, like=region.result, dtype=ir.DataType.INT32)

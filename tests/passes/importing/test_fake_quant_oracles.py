@@ -154,7 +154,7 @@ def test_tensorflow(onnx_text: Text, options: tuple[float, float, int, int], cod
 
 def test_tensorflow_per_channel(onnx_text: Text) -> None:
     """0.08 in place of 0.07, half of a step: TensorFlow rounds up there, QuantizeLinear to even."""
-    x = np.where(X == np.float32(0.07), np.float32(0.08), X).reshape(8, 2)
+    x = np.where(np.isclose(X, 0.07), np.float32(0.08), X).reshape(8, 2)
     found = imported(
         onnx_text,
         "float[2] a = {-1.1, 0.0}, float[2] b = {1.0, 6.0}",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -471,6 +472,39 @@ def test_constants_of_few_bits_become_8_bits(onnx_text: Text) -> None:
     assert found is not None
     assert found.dtype == np.int8
     np.testing.assert_array_equal(found, codes)
+
+
+def test_a_qonnx_file_of_opset_9_is_raised(onnx_text: Text) -> None:
+    """There are no Q/DQ at opset 9, and Clip has attributes: the result has to be valid where it stands."""
+    body = f"y = {QONNX}.Quant <signed = 1, narrow = 0> (x, s, z, b)"
+    constants = "float s = {0.13}, float z = {0.0}, float b = {3.0}"
+    done = imported(onnx_text(LINE.format(constants=constants, body=body), opset=9))
+    assert done.model.opset_imports[""] >= 13
+    onnx.checker.check_model(ir.to_proto(done.model), full_check=True)
+    np.testing.assert_array_equal(values(done.model), grid(X, 0.13, 0, -4, 3))
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.1, np.nan, np.inf, 1e-44])
+def test_scales_of_plain_q_dq_that_are_no_scales_are_named(onnx_text: Text, scale: float) -> None:
+    body = "q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z)"
+    model = onnx_text(LINE.format(constants="float s = {0.1}, uint8 z = {0}", body=body))
+    model.graph.initializers["s"].const_value = ir.tensor(np.float32(scale), name="s")
+    done = ImportFakeQuant().run(model, Context())
+    assert "never saw data" in done.skips[0].reason
+
+
+def test_a_missing_input_is_called_missing(onnx_text: Text) -> None:
+    done = ImportFakeQuant().run(
+        onnx_text(LINE.format(constants="float s = {0.1}", body=f"y = {QONNX}.Quant (x, s)")), Context()
+    )
+    assert "is missing" in done.skips[0].reason
+
+
+def test_q_and_dq_of_different_types_are_named(onnx_text: Text) -> None:
+    constants = "float s = {0.1}, uint8 z = {3}, int8 w = {0}"
+    body = "q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, w)"
+    done = ImportFakeQuant().run(onnx_text(LINE.format(constants=constants, body=body)), Context())
+    assert "its codes are uint8 and its zero point is int8" in done.skips[0].reason
 
 
 def test_inside_the_body_of_an_if(onnx_text: Text) -> None:

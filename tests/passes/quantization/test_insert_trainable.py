@@ -1,4 +1,4 @@
-"""insert-qdq{trainable=true}: a trainer can have the graph, and without one it is the plain result to the bit."""
+"""insert-qdq{trainable=true}: a trainer can have the graph; without one it is the plain result to the bit."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 
 from onnxq import api
 from onnxq.errors import UsageError
-from onnxq.graph.match import constant, is_op
+from onnxq.graph.match import constant, consumers, is_op, producer
 from onnxq.graph.numeric import Array
 from onnxq.graph.scopes import all_nodes
 from onnxq.passes.quantization.insert_qdq import InsertQdq, Weights
@@ -68,7 +68,7 @@ def test_all_that_training_moves_is_an_initializer() -> None:
             assert clip is not None
             assert [constant(value) for value in clip.inputs[1:]] == [-7, 7]
     pool = next(node for node in all_nodes(model) if is_op(node, "MaxPool"))
-    before, after = pool.inputs[0].producer(), pool.outputs[0].uses()[0].node  # type: ignore[union-attr]
+    before, after = producer(pool), consumers(pool.outputs[0])[0]
     assert before is not None
     assert before.inputs[1] is after.inputs[1], "max pooling moves codes: both sides have one scale"
 
