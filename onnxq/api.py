@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import onnx_ir as ir
 
@@ -27,10 +27,11 @@ from onnxq.data.samples import Samples, input_specs
 from onnxq.data.sequences import carry_state
 from onnxq.data.source import Source, open_samples
 from onnxq.errors import UsageError
-from onnxq.evaluate.compare import Comparison
 from onnxq.evaluate.compare import compare as compare_models
+from onnxq.evaluate.comparison import Comparison
 from onnxq.graph.numeric import Array
 from onnxq.graph.scopes import named_values
+from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
@@ -61,7 +62,6 @@ __all__ = [
     "with_recipe",
 ]
 
-ModelSource: TypeAlias = ir.Model | Path | str
 
 _FIRST_WITH_KERNELS = 7
 

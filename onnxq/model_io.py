@@ -14,7 +14,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import onnx
 import onnx_ir as ir
@@ -28,6 +28,7 @@ from onnxq.headers import check_header
 from onnxq.tensors import Slot, check_sizes, embed_external, settle_types, tensor_slots
 
 __all__ = [
+    "ModelSource",
     "check",
     "fits_one_message",
     "from_proto",
@@ -38,6 +39,9 @@ __all__ = [
     "skeleton",
     "to_proto",
 ]
+
+ModelSource: TypeAlias = ir.Model | Path | str
+"""A model in memory, or the path of one."""
 
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # what it logs is raised here, in one line
 

@@ -4,9 +4,9 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from onnxq.errors import OnnxqError
+from onnxq.suggest import did_you_mean
 
 __all__ = ["Document", "Kind", "read_toml"]
 
@@ -37,10 +37,9 @@ class Document:
         known = list(allowed)
         for key in table:
             if key not in known:
-                near = get_close_matches(key, known, 1)
-                hint = f" (did you mean '{near[0]}'?)" if near else ""
-                listed = f"; allowed: {', '.join(known)}"
-                raise self.wrong(f"{where}: unknown key '{key}'{hint}{listed}", *words, key)
+                hint = did_you_mean(key, known)
+                listed = f" allowed: {', '.join(known)}"
+                raise self.wrong(f"{where}: unknown key '{key}'{hint or ';'}{listed}", *words, key)
 
     def value(self, table: Mapping[str, object], key: str, kind: Kind, where: str, *words: str) -> object:
         """One entry of a table, of the given type; a list holds texts.
@@ -53,7 +52,7 @@ class Document:
         fits = isinstance(found, kinds) and isinstance(found, bool) == (bool in kinds)
         if not fits or (isinstance(found, list) and not all(isinstance(item, str) for item in found)):
             names = " or ".join(_NAMES.get(k, k.__name__) for k in kinds)
-            raise self.wrong(f"{where}: '{key}' must be a {names}, found {found!r}", *words, key)
+            raise self.wrong(f"{where}: '{key}' must be {names}, found {found!r}", *words, key)
         return found
 
     def _line(self, words: tuple[str, ...]) -> str:
@@ -68,7 +67,13 @@ class Document:
         return f", line {line + 1}" if words else ""
 
 
-_NAMES = {list: "list of texts", str: "text", bool: "true or false", float: "number"}
+_NAMES = {
+    list: "a list of texts",
+    str: "a text",
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+}
 
 
 def read_toml(text: str, title: str, error: type[OnnxqError]) -> Document:

@@ -49,7 +49,7 @@ def check_samples(samples: Samples, specs: Sequence[InputSpec]) -> CheckedSample
 
     Raises:
         DataError: there are none; or one lacks an input or has one too many, or an array is of another
-            dtype, rank or size than the model declares, or holds NaN or infinity.
+            dtype, rank or size than the model declares, or holds NaN or infinity; or all are of length zero.
     """
     count = 0
 
@@ -79,9 +79,10 @@ def fit(sample: Sample, specs: Sequence[InputSpec]) -> Sample:
             raise DataError(
                 f"sample '{sample.name}' has '{key}', but the model's inputs are {known}: remove it"
             )
-    return Sample(
-        sample.name, {spec.name: _fit(sample.name, sample.feeds[spec.name], spec) for spec in specs}
-    )
+    fitted = {spec.name: _fit(sample.name, sample.feeds[spec.name], spec) for spec in specs}
+    if fitted and not any(array.size for array in fitted.values()):
+        raise DataError(f"sample '{sample.name}' is empty: no input has an element; remove that sample")
+    return Sample(sample.name, fitted)
 
 
 def _fit(sample: str, array: Array, spec: InputSpec) -> Array:

@@ -7,75 +7,26 @@ The models run side by side, one sample at a time. A model whose inputs or outpu
 and read through its metadata, see :mod:`onnxq.data.codes`.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxq import model_io
 from onnxq.data.arrays import read_npy
-from onnxq.data.codes import Codes, align, convert, read_codes
+from onnxq.data.codes import align, convert, read_codes
 from onnxq.data.samples import Sample, Samples
 from onnxq.errors import DataError, ModelError
-from onnxq.evaluate.metrics import Agreement, CodeMatch, Cosine, LabelMatch, MaxError, Sqnr
+from onnxq.evaluate.comparison import Comparison, TensorComparison, TopOne
+from onnxq.evaluate.meters import Meter, Outputs, output_meters
+from onnxq.evaluate.metrics import LabelMatch
 from onnxq.graph.numeric import Array, IntArray
+from onnxq.model_io import ModelSource
 from onnxq.runtime import Session
 
-__all__ = ["Comparison", "TensorComparison", "TopOne", "compare"]
-
-ModelSource: TypeAlias = ir.Model | Path | str
-Outputs: TypeAlias = Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class TensorComparison:
-    """One tensor of both models, over all samples. Where no sample could be compared, numbers are NaN."""
-
-    name: str
-    """Its name in the reference."""
-    test_name: str
-    samples: int
-    """How many samples were compared."""
-    mismatched: int
-    """How many could not be, because the shapes differ in more than axes of 1."""
-    sqnr_db: float
-    cosine: float
-    max_error: float
-    agreement: float | None
-    """Share of equal argmax decisions; None where there is nothing to decide."""
-    codes_equal: float | None = None
-    """Share of equal integer codes; None unless both are integers of one scale and zero point."""
-    codes_max_difference: int | None = None
-
-
-@dataclass(frozen=True)
-class TopOne:
-    """Share of samples whose first output is largest at the labelled class."""
-
-    reference: float
-    test: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What :func:`compare` measured."""
-
-    samples: int
-    outputs: tuple[TensorComparison, ...]
-    tensors: tuple[TensorComparison, ...]
-    """Intermediate tensors of one name and type, the worst SQNR first, those not comparable last."""
-    unmatched: tuple[str, ...]
-    """Outputs of the reference that the other model does not have."""
-    top1: TopOne | None
-
-    def to_json(self) -> str:
-        """Strict JSON: infinities and NaN are the texts "inf", "-inf" and "nan"."""
-        return json.dumps(_plain(asdict(self)), indent=1, allow_nan=False)
+__all__ = ["compare"]
 
 
 def compare(
@@ -103,7 +54,7 @@ def compare(
         ModelError: a model cannot run, or nothing of the two can be matched.
     """
     left, right = (Session(model, optimize=optimize, threads=threads) for model in (reference, test))
-    pair, outputs = _Pair(left, right), _output_meters(left, right)
+    pair, outputs = _Pair(left, right), output_meters(left, right)
     taps = _Taps(reference, test, threads) if per_tensor else None
     top1 = LabelMatch(_labels(labels) + label_offset) if labels is not None else None
     count, total = 0, len(samples)
@@ -169,56 +120,6 @@ class _Pair:
         return feeds
 
 
-class _Meter:
-    """All metrics of one tensor; integer codes are compared as codes and as the numbers they stand for."""
-
-    def __init__(
-        self,
-        name: str,
-        test_name: str,
-        codes: tuple[Codes | None, Codes | None] = (None, None),
-        *,
-        integer: bool = False,
-    ) -> None:
-        self.name, self.test_name, self._codes = name, test_name, codes
-        self._code_match = CodeMatch() if integer and codes[0] == codes[1] else None
-        self._sqnr, self._cosine, self._error = Sqnr(), Cosine(), MaxError()
-        self._agreement = Agreement()
-        self._samples = self._mismatched = 0
-
-    def pick(self, reference: Outputs, test: Outputs) -> tuple[Array, Array]:
-        return reference[self.name], test[self.test_name]
-
-    def update(self, reference: Outputs, test: Outputs) -> None:
-        r, t = self.pick(reference, test)
-        if _sizes(r) != _sizes(t):
-            self._mismatched += 1
-            return
-        self._samples += 1
-        t = t.reshape(r.shape)
-        if self._code_match is not None:
-            self._code_match.update(r, t)
-        r, t = (c.dequantize(x) if c else x for c, x in zip(self._codes, (r, t), strict=True))
-        for metric in (self._sqnr, self._cosine, self._error, self._agreement):
-            metric.update(r, t)
-
-    def value(self) -> TensorComparison:
-        measured = self._samples > 0
-        match = self._code_match if measured else None
-        return TensorComparison(
-            name=self.name,
-            test_name=self.test_name,
-            samples=self._samples,
-            mismatched=self._mismatched,
-            sqnr_db=self._sqnr.value() if measured else math.nan,
-            cosine=self._cosine.value() if measured else math.nan,
-            max_error=self._error.value() if measured else math.nan,
-            agreement=self._agreement.value(),
-            codes_equal=match.value() if match else None,
-            codes_max_difference=match.largest() if match else None,
-        )
-
-
 class _Taps:
     """Tensors of one name and kind inside both models, computed as written: floats, or integer codes."""
 
@@ -229,7 +130,7 @@ class _Taps:
         left, right = (Session(m, optimize=False, threads=threads, extra_outputs=names) for m in models)
         kinds = [{p.name: p.dtype for p in s.outputs if p.dtype.kind in "iuf"} for s in (left, right)]
         self._meters = [
-            _Meter(name, name, integer=kinds[0][name].kind != "f")
+            Meter(name, name, integer=kinds[0][name].kind != "f")
             for name in names
             if kinds[0].get(name) == kinds[1].get(name) is not None
         ]
@@ -245,41 +146,6 @@ class _Taps:
         return tuple(sorted(measured, key=lambda t: math.inf if math.isnan(t.sqnr_db) else t.sqnr_db))
 
 
-def _output_meters(reference: Session, test: Session) -> list[_Meter]:
-    ours, theirs = (
-        {port.name: port.dtype.kind for port in session.outputs if port.dtype.kind in "biuf"}
-        for session in (reference, test)
-    )
-    pairs = align(ours, theirs)
-    if not pairs:
-        raise ModelError(f"no output of {list(theirs)} matches one of the reference, {list(ours)}")
-    return [
-        _output_meter((reference, test), names, (ours[names[0]], theirs[names[1]])) for names in pairs.items()
-    ]
-
-
-def _output_meter(
-    sessions: tuple[Session, Session], names: tuple[str, str], kinds: tuple[str, str]
-) -> _Meter:
-    left, right = (
-        read_codes(session.metadata, name) if kind in "iu" else None
-        for session, name, kind in zip(sessions, names, kinds, strict=True)
-    )
-    real = [kind == "f" or codes is not None for kind, codes in zip(kinds, (left, right), strict=True)]
-    if real[0] != real[1]:
-        bare = names[1] if real[0] else names[0]
-        raise ModelError(
-            f"output '{bare}' is integer without metadata onnxq.scale.{bare}, but its twin has real "
-            "numbers: add the scale (and onnxq.zero_point) to the model's metadata"
-        )
-    return _Meter(*names, (left, right), integer=kinds[0] in "iu" and kinds[1] in "iu")
-
-
-def _sizes(array: Array) -> list[int]:
-    """The shape without axes of 1: [N,1000,1,1] and [N,1000] hold the same in the same order."""
-    return [size for size in array.shape if size != 1]
-
-
 def _inner_names(model: ir.Model) -> dict[str, None]:
     """Values that nodes of the main graph make and that are not public, in their order."""
     public = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
@@ -292,12 +158,3 @@ def _labels(labels: Array | str | Path) -> IntArray:
     if array.dtype.kind not in "iu" or array.size == 0:
         raise DataError(f"labels are {array.dtype}{list(array.shape)}, expected integer class indices")
     return array.reshape(-1).astype(np.int64)
-
-
-def _plain(value: object) -> object:
-    """Floats that JSON cannot write become texts."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -69,14 +69,6 @@ class TimePasses(Hook):
             totals[step.pass_.name] = (runs + 1, edits + step.edits, seconds + step.seconds)
         return sorted(((name, *total) for name, total in totals.items()), key=lambda row: -row[3])
 
-    def table(self) -> str:
-        """The rows as aligned text with a head line."""
-        rows = self.rows()
-        width = max([len("pass"), *(len(row[0]) for row in rows)])
-        lines = [f"{'pass':{width}}  runs  edits  milliseconds"]
-        lines += [f"{name:{width}}  {runs:4}  {edits:5}  {1e3 * s:12.1f}" for name, runs, edits, s in rows]
-        return "\n".join(lines)
-
 
 class DumpAfter(Hook):
     """Write the model into ``folder`` after each pass that edited it, ``003-fuse-silu.onnx`` and ``.txt``.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from onnxq.evaluate.compare import Comparison, TensorComparison
+from onnxq.evaluate.comparison import Comparison, TensorComparison
 from onnxq.report.table import Table, decibel, percent, plural
 
 __all__ = ["comparison", "output_lines", "too_far"]

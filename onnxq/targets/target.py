@@ -56,7 +56,6 @@ A user's own file is given by path wherever a name is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -65,6 +64,7 @@ from typing import TypeAlias
 
 from onnxq.errors import TargetError
 from onnxq.quant.formats import IntFormat
+from onnxq.suggest import did_you_mean
 
 __all__ = ["KINDS", "Range", "Target", "load_target", "parse_target", "target_names"]
 
@@ -151,8 +151,7 @@ def parse_target(text: str, source: str) -> Target:
 
 def _shipped(name: str) -> Target:
     if name not in target_names():
-        near = get_close_matches(name, target_names(), 1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
+        hint = did_you_mean(name, target_names()) or "."
         raise TargetError(
             f"no target '{name}'{hint} Known: {', '.join(target_names())}, or a path to a .toml file"
         )

@@ -182,6 +182,7 @@ NAN = np.where(GOOD.max() == GOOD, np.nan, GOOD)
         (sample_with(DATA), r"\[5,1,3,4,4\], the model expects \[N,3,4,4\]: remove the first axis"),
         (sample_with(GOOD.transpose(0, 2, 3, 1)), r"\[1,4,4,3\].*transpose it with \(0, 3, 1, 2\)"),
         (sample_with(GOOD[..., :2]), r"\[1,3,4,2\], the model expects \[N,3,4,4\]$"),
+        (sample_with(GOOD[:0]), r"'sample\[1\]' is empty: no input has an element"),
         (sample_with(NAN), r"'sample\[1\]': input 'image' holds NaN or infinity"),
         (sample_with(GOOD.astype(np.float64) * 1e300), "beyond the range of float32"),
         (sample_with(np.ones((1, 3, 4, 4), np.uint8)), "is uint8, the model expects float32: store it as"),

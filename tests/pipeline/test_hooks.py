@@ -73,7 +73,6 @@ def test_times_are_summed_by_pass(onnx_text: OnnxText) -> None:
     rows = {name: (runs, edits) for name, runs, edits, _ in timer.rows()}
     assert rows == {"test-nothing": (1, 0), "test-bypass-identity": (3, 2)}
     assert sum(row[3] for row in timer.rows()) == pytest.approx(sum(step.seconds for step in report.steps))
-    assert timer.table().splitlines()[0].split() == ["pass", "runs", "edits", "milliseconds"]
 
 
 def test_dumps_hold_the_model_after_each_pass_that_edited_it(onnx_text: OnnxText, tmp_path: Path) -> None:

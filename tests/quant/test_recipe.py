@@ -69,11 +69,11 @@ def test_ranges_and_weights(onnx_text: Text) -> None:
     ("text", "message"),
     [
         ("[[rule]", "not valid TOML"),
-        ("[[rul]]", r"unknown key 'rul' \(did you mean 'rule'\?\); allowed: rule"),
+        ("[[rul]]", r"unknown key 'rul'; did you mean 'rule'\? allowed: rule"),
         ("[rule]", r"rules are written as \[\[rule\]\] tables"),
         (
             '[[rule]]\nop = "Conv"\n\ndtyp = "float"',
-            r"line 4, rule 1: unknown key 'dtyp' \(did you mean 'dtype'",
+            r"line 4, rule 1: unknown key 'dtyp'; did you mean 'dtype'",
         ),
         ('[[rule]]\nop = "Conv"\ndtype = "int33"', "line 3, rule 1: 'int33' is no integer format"),
         ('[[rule]]\nop = "Conv"', "says nothing; give one of dtype, weight"),
@@ -83,7 +83,7 @@ def test_ranges_and_weights(onnx_text: Text) -> None:
         ('[[rule]]\nnode = "("\ndtype = "int8"', "is no regular expression"),
         ('[[rule]]\nvalue = "x"\nrange = [1, 0]', r"range must have low < high, both finite, found \[1, 0\]"),
         ('[[rule]]\nvalue = "x"\nrange = [0, inf]', "both finite"),
-        ('[[rule]]\nvalue = "x"\nsymmetric = 1', "'symmetric' must be a true or false, found 1"),
+        ('[[rule]]\nvalue = "x"\nsymmetric = 1', "'symmetric' must be true or false, found 1"),
     ],
 )
 def test_mistakes_are_named(text: str, message: str) -> None:
