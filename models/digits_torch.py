@@ -9,6 +9,7 @@ has the gradient of LSQ for the scale s (Esser et al. 2020, arXiv:1902.08153), b
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ from torch.nn import functional
 BOUNDS = {onnx.TensorProto.INT8: (-128, 127), onnx.TensorProto.UINT8: (0, 255)}
 LINEAR = ("Conv", "Gemm")
 
-Attributes = Mapping[str, object]
+Attributes = Mapping[str, Any]
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -30,9 +31,12 @@ def round_through(x: Tensor) -> Tensor:
 
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     pads = a.get("pads", [0, 0, 0, 0])
-    if pads[:2] != pads[2:]:  # type: ignore[index]
+    if pads[:2] != pads[2:]:
         raise ValueError(f"a Conv pads its sides differently: {pads}")
-    return functional.conv2d(x, weight, bias, a["strides"], pads[:2], a["dilations"], a.get("group", 1))  # type: ignore[arg-type, index]
+    out: Tensor = functional.conv2d(
+        x, weight, bias, a["strides"], pads[:2], a["dilations"], a.get("group", 1)
+    )
+    return out
 
 
 def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -112,7 +116,8 @@ class TrainableOnnx(nn.Module):
         if name not in self.places:
             return self.constants[name]
         parameter = self.weights[self.places[name]]
-        return self.first[name] * parameter.exp() if name in self.scales else parameter
+        trained: Tensor = self.first[name] * parameter.exp() if name in self.scales else parameter
+        return trained
 
     def _run(self, node: onnx.NodeProto, inputs: list[Tensor]) -> Tensor:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
