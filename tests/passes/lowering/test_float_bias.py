@@ -45,7 +45,9 @@ def test_every_code_is_that_of_exact_arithmetic(
     shape = [256 if i == 0 else 1 for i in range(len(model.graph.inputs[0].shape or ()))]
     found = Session(strict, optimize=False).run({"q": codes.reshape(shape)})["r"].reshape(256, 3)
     x = (codes.astype(np.float64) - 128)[:, None] * 0.5
-    real = x * np.array([1, -2, 0]) * np.float64(np.float32(0.56)) + np.float32(BIAS).astype(np.float64)
+    real = x * np.array([1, -2, 0]) * np.float64(np.float32(0.56)) + np.array(BIAS, np.float32).astype(
+        np.float64
+    )
     expected = np.clip(np.rint(real / np.float64(np.float32(0.7))) + 90, 0, 255)
     np.testing.assert_array_equal(found, expected)
 
