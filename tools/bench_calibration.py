@@ -13,35 +13,24 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from importlib import util
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
+from zoo_loader import Entry, Feeds, add_zoo_option, load_zoo
 
 from onnxq import model_io
 from onnxq.calibration.histogram import Histogram
 from onnxq.calibration.observe import Options, Sweep
 from onnxq.data.samples import Sample
-from onnxq.graph.numeric import Array
 from onnxq.runtime import Session
 
 DISTINCT = 64
 ACTIVATIONS = {"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"}
 PEERS = {"ort-minmax": "MinMax", "ort-entropy": "Entropy", "ort-percentile": "Percentile"}
 CONTESTANTS = ["plain", "tapped", "onnxq", *PEERS]
-Feeds = Mapping[str, Array]
-
-
-class Entry(Protocol):
-    """What the folder of evaluation models gives for a name."""
-
-    float_model: Path
-
-    def calibration(self, n: int, seed: int = 0) -> Iterator[Feeds]: ...
 
 
 def main() -> None:
@@ -85,7 +74,7 @@ def _run(arguments: argparse.Namespace, model: str, name: str, count: int) -> tu
 def _measure(arguments: argparse.Namespace) -> dict[str, float]:
     limit = int(arguments.limit_gb * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    entry = _entry(arguments.zoo, arguments.models[0])
+    entry: Entry = load_zoo(arguments.zoo).load(arguments.models[0])
     distinct = list(entry.calibration(min(arguments.samples, DISTINCT)))
     path = Path(entry.float_model)
     prepare = _peer if arguments.worker in PEERS else _ours
@@ -163,25 +152,11 @@ def _cycle(distinct: list[Feeds], count: int) -> Iterator[Feeds]:
     return (distinct[i % len(distinct)] for i in range(count))
 
 
-def _entry(zoo: Path, name: str) -> Entry:
-    file = zoo / "zoo.py"
-    if not file.is_file():
-        raise SystemExit(f"no evaluation models: {file} does not exist (see --zoo)")
-    spec = util.spec_from_file_location("zoo", file)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{file} cannot be imported")
-    module = sys.modules["zoo"] = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    entry: Entry = module.load(name)
-    return entry
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    zoo = Path(__file__).resolve().parents[2] / "shared" / "zoo"
-    parser.add_argument("--zoo", type=Path, default=zoo, help="folder of evaluation models")
+    add_zoo_option(parser)
     parser.add_argument(
         "--models", nargs="+", default=["mobilenet_v2_tf2", "minilm_l6_v2", "resnet8_cifar10"]
     )

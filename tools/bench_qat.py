@@ -13,7 +13,6 @@ share is about as high, nothing was lost. Needs a folder of evaluation models wi
 """
 
 import argparse
-import importlib.util
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from zoo_loader import add_zoo_option, load_zoo
 
 from onnxq import api, model_io
 from onnxq.data.codes import convert, read_codes
@@ -35,7 +35,6 @@ from onnxq.quant.operators import LINEAR, operands
 from onnxq.quant.qdq import dequantized
 
 ROOT = Path(__file__).resolve().parents[1]
-DEFAULT_ZOO = ROOT.parent / "shared" / "zoo"
 EMBEDDED = "digits_cnn_qat"
 ORIGINAL, NOISE = "original", "other kernels"
 
@@ -174,26 +173,15 @@ def rows(model: Trained, forms: list[str], limit: int | None, folder: Path) -> N
         show(form, path, str(float_weights(path)))
 
 
-def load_zoo(folder: Path) -> ModuleType | None:
-    """The module ``zoo`` of a folder of evaluation models, or None where there is none."""
-    spec = importlib.util.spec_from_file_location("zoo", folder / "zoo.py")
-    if spec is None or spec.loader is None or not (folder / "zoo.py").is_file():
-        print(f"no evaluation models: {folder / 'zoo.py'} does not exist (--zoo FOLDER)", file=sys.stderr)
-        return None
-    module = sys.modules["zoo"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Trained models in each form.")
-    parser.add_argument("--zoo", type=Path, default=DEFAULT_ZOO, help="folder of evaluation models")
+    add_zoo_option(parser)
     parser.add_argument("--models", default="", help="names, separated by commas; default all")
     parser.add_argument("--forms", default=",".join(FORMS), help=f"default {','.join(FORMS)}")
     parser.add_argument("--samples", type=int, default=50, help="samples whose outputs are compared")
     parser.add_argument("--limit", type=int, help="evaluation samples of the metric; default all")
     args = parser.parse_args()
-    zoo = load_zoo(args.zoo)
+    zoo = load_zoo(args.zoo) if args.models != EMBEDDED else None
     trained = [n for n in zoo.names() if zoo.load(n).qat_models] if zoo is not None else []
     names = args.models.split(",") if args.models else [EMBEDDED, *trained]
     if unknown := [name for name in names if name not in (EMBEDDED, *trained)]:

@@ -8,15 +8,14 @@ targets of ONNX Runtime's CPU provider the explanation is compared with what ONN
 """
 
 import argparse
-import importlib.util
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+from zoo_loader import Entry, Feeds, add_zoo_option, load_zoo
 
 import onnxq
 from onnxq import api, model_io
@@ -27,7 +26,6 @@ from onnxq.graph.numeric import Array
 from onnxq.targets.rules import check_rules
 from onnxq.targets.target import Target, load_target, target_names
 
-DEFAULT_ZOO = Path(__file__).resolve().parents[2] / "shared" / "zoo"
 LONGEST = 128
 HEAD = (
     f"{'target':13} {'model':27} {'metric':18} {'float':>8} {'quant':>8} {'dB':>6} {'integer':>8} "
@@ -60,17 +58,7 @@ class Row:
         return f"{self.target:13} {self.model:27} {self.metric:18} {scores} {shares}  {breaches}  {agreed}"
 
 
-def load_zoo(folder: Path) -> ModuleType:
-    """The module ``zoo`` of a folder of evaluation models."""
-    spec = importlib.util.spec_from_file_location("zoo", folder / "zoo.py")
-    if spec is None or spec.loader is None or not (folder / "zoo.py").is_file():
-        raise SystemExit(f"no evaluation models: {folder / 'zoo.py'} does not exist; give --zoo FOLDER")
-    module = sys.modules["zoo"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def padded(sample: dict[str, Array], samples: list[dict[str, Array]]) -> dict[str, Array]:
+def padded(sample: Feeds, samples: list[Feeds]) -> dict[str, Array]:
     """A sample with zeros behind it, where the axes of the samples differ: all get the length 128."""
     made = {}
     for name, array in sample.items():
@@ -86,7 +74,7 @@ def padded(sample: dict[str, Array], samples: list[dict[str, Array]]) -> dict[st
     return made
 
 
-def score(entry: Any, target: Target, args: argparse.Namespace) -> Row:
+def score(entry: Entry, target: Target, args: argparse.Namespace) -> Row:
     """Quantize one model for one target, and judge the result."""
     samples = list(entry.calibration(args.samples))
     source: Any = entry.float_model
@@ -119,7 +107,7 @@ def score(entry: Any, target: Target, args: argparse.Namespace) -> Row:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Every target with every evaluation model.")
-    parser.add_argument("--zoo", type=Path, default=DEFAULT_ZOO, help="folder of evaluation models")
+    add_zoo_option(parser)
     parser.add_argument(
         "--targets", default="", help="names, separated by commas; default all of the Q/DQ form"
     )

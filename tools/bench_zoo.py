@@ -7,19 +7,16 @@ calibration samples and scores any ONNX file against its task.
 """
 
 import argparse
-import importlib.util
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+
+from zoo_loader import Entry, add_zoo_option, load_zoo
 
 import onnxq
 from onnxq.errors import OnnxqError
-
-DEFAULT_ZOO = Path(__file__).resolve().parents[2] / "shared" / "zoo"
 
 
 @dataclass(frozen=True)
@@ -40,17 +37,7 @@ class Row:
         return f"{self.name:27} {self.metric:18} {scores}  {self.nodes:>9} {self.seconds:7.1f}"
 
 
-def load_zoo(folder: Path) -> ModuleType:
-    """The module ``zoo`` of a folder of evaluation models."""
-    spec = importlib.util.spec_from_file_location("zoo", folder / "zoo.py")
-    if spec is None or spec.loader is None or not (folder / "zoo.py").is_file():
-        raise SystemExit(f"no evaluation models: {folder / 'zoo.py'} does not exist; give --zoo FOLDER")
-    module = sys.modules["zoo"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def score(entry: Any, args: argparse.Namespace) -> Row:
+def score(entry: Entry, args: argparse.Namespace) -> Row:
     """Quantize one model with ``args.samples`` calibration samples and score it on its evaluation data."""
     start = time.perf_counter()
     samples = list(entry.calibration(args.samples))
@@ -77,7 +64,7 @@ def score(entry: Any, args: argparse.Namespace) -> Row:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Score quantized models on their tasks.")
-    parser.add_argument("--zoo", type=Path, default=DEFAULT_ZOO, help="folder of evaluation models")
+    add_zoo_option(parser)
     parser.add_argument("--models", default="", help="names, separated by commas; default all")
     parser.add_argument("--target", default="generic-int8")
     parser.add_argument("--form", choices=["qdq", "integer"])

@@ -1,182 +1,185 @@
-"""Run integer models in other runtimes and older versions, each in its own environment; compare bits.
+"""Run quantized and strict integer models in other runtimes and compare codes with ONNX Runtime's.
 
-    python tools/try_runtimes.py [MODEL.onnx …] [--venvs FOLDER] [--only onnxruntime-1.17.3 openvino]
+    python tools/try_runtimes.py [--only iree openvino] [--forms qdq int24] [--models resnet8_cifar10]
+    python tools/try_runtimes.py MODEL.onnx … --only iree
 
-Without models: the embedded networks of digits, quantized here and lowered in the dialect that each runtime
-is promised, with real images as inputs; given models are run as they are, on random codes. What counts is
-equality with the installed ONNX Runtime, all optimisations off, bit for bit. Missing environments are made
-with pip, which takes a network. Exit code 1 if anything differs or fails.
+Without models: the embedded networks of digits, and evaluation models where a folder of them is (``--zoo``),
+quantized here, in each form that a runtime is promised, on real samples; given models run as they are, on
+random numbers. The measure is the installed ONNX Runtime, all optimisations off. Strict integers must be
+equal bit for bit; of Q/DQ no layer may be more than one code off, given the same codes. docs/runtimes.md
+
+Runtimes of the extra ``runtimes`` are used where they are installed; the others get an environment each in
+``--venvs``, made with pip. Exit code 1 if anything differs or fails.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.shape_inference
+from runtimes.environments import RUNTIMES, Failed, Runtime, interpreter, run
+from runtimes.qdq import codes_of, ended_at, last_codes, layers
+from runtimes.trials import FORMS, Source, Trial, embedded, given, make, of_zoo, open_zoo
 
-import onnxq
-from onnxq import model_io
-from onnxq.data.codes import convert, read_codes
 from onnxq.errors import OnnxqError
 from onnxq.graph.numeric import Array
-from onnxq.pipeline.context import Context
-from onnxq.pipeline.runner import run_pipeline
-from onnxq.pipeline.spec import parse
-from onnxq.runtime import Session
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNNERS = Path(__file__).with_name("runtimes")
-DIGITS = ROOT / "models" / "digits"
-IMAGES = 32
-
-
-def _lowering(options: str) -> str:
-    dialect = options.split()[0]
-    return f"fuse, choose-integer-types{{{dialect}}}, lower-integer{{{options}}}, finish"
-
-
-PIPELINES = {
-    "portable": _lowering("dialect=portable"),
-    "int32": _lowering("dialect=int32"),
-    "int24": _lowering("dialect=int32 max_accumulator_bits=24"),
-}
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What pip installs, which program runs a model there, and which lowerings it must run."""
-
-    name: str
-    requirements: tuple[str, ...]
-    runner: str
-    pipelines: tuple[str, ...]
-
-
-def _onnxruntime(version: str, numpy: str) -> Runtime:
-    requirements = (f"onnxruntime=={version}", numpy)
-    return Runtime(f"onnxruntime-{version}", requirements, "run_onnxruntime.py", ("portable",))
-
-
-RUNTIMES = (
-    _onnxruntime("1.17.3", "numpy<2"),
-    _onnxruntime("1.20.1", "numpy<2"),
-    _onnxruntime("1.23.2", "numpy<3"),
-    Runtime("openvino", ("openvino==2026.4.1",), "run_openvino.py", ("int24",)),
-    Runtime(
-        "iree",
-        ("iree-base-compiler[onnx]==3.13.0", "iree-base-runtime==3.13.0"),
-        "run_iree.py",
-        ("int32", "int24"),
-    ),
-    # no ConvInteger, so none of the embedded networks
-    Runtime("tvm", ("apache-tvm", "onnx", "numpy"), "run_tvm.py", ()),
+ZOO = (
+    "resnet8_cifar10",
+    "kws_dscnn",
+    "mobilenet_v2_tf2",
+    "squeezenet11",
+    "minilm_l6_v2",
+    "magika_v3_3",
+    "qonnx_tfc_2w2a",
 )
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A model, what goes in and what must come out; ``pipeline`` is empty for models as given."""
+class Found:
+    """How one runtime's codes compare; ``layers`` are of Q/DQ: share of equal codes, and the largest step.
 
-    model: Path
-    pipeline: str
-    inputs: Path
-    expected: list[Array]
+    Where ``merges``, asking for the codes between the layers changed the outcome: the runtime computes two of
+    them as one otherwise, and does not round in between.
+    """
+
+    equal: float
+    largest: int
+    labels: str
+    integer: str
+    layers: tuple[float, int] | None = None
+    merges: bool = False
+
+    @property
+    def good(self) -> bool:
+        return self.largest == 0 if self.layers is None else self.layers[1] <= 1
+
+    def __str__(self) -> str:
+        words = f"{_percent(self.equal)} {self.largest:4} {self.labels:>6} {self.integer:>6}"
+        if self.layers is not None:
+            words += f" {_percent(self.layers[0])} {self.layers[1]:3}"
+        notes = ["merges layers"] * self.merges + ["WRONG"] * (not self.good)
+        return f"{words:45} {', '.join(notes)}".rstrip()
 
 
-def python_of(runtime: Runtime, folder: Path) -> Path:
-    """The interpreter of a runtime's environment, which is made if it is not there."""
-    home = folder / runtime.name
-    python = home / "bin" / "python"
-    if not python.exists():
-        venv.create(home, with_pip=True)
-        subprocess.run([python, "-m", "pip", "-q", "install", *runtime.requirements], check=True)
-    return python
+def _percent(share: float) -> str:
+    """A share that is not whole never reads as 100 %."""
+    return f"{100 * share if share == 1 else min(100 * share, 99.9999):8.4f} %"
 
 
-def embedded(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The embedded networks, lowered in each way that knows how, for batches of fixed size."""
-    for source in sorted((ROOT / "models").glob("*.onnx")):
-        qdq = onnxq.quantize(source, DIGITS / "calibration.npy", target="integer", form="qdq", proof=0)
-        for name, text in PIPELINES.items():
+def compare(found: Sequence[Array], expected: Sequence[Array], classifies: bool) -> tuple[float, int, str]:
+    """Share of equal codes, the largest difference, and how many samples keep their label."""
+    apart = [np.abs(a.astype(np.int64) - b.astype(np.int64)) for a, b in zip(found, expected, strict=True)]
+    equal = float(np.mean(np.concatenate([array.reshape(-1) == 0 for array in apart])))
+    labels = "-"
+    if classifies:
+        mine, theirs = (a[0].reshape(len(a[0]), -1).argmax(axis=1) for a in (found, expected))
+        labels = f"{np.count_nonzero(mine == theirs)}/{len(mine)}"
+    return equal, max(int(array.max(initial=0)) for array in apart), labels
+
+
+def judge(runtime: Runtime, python: Path, trial: Trial, folder: Path) -> Found:
+    """Run a trial; of Q/DQ a second time, ended at all codes, layer by layer.
+
+    Raises:
+        Failed: the runtime cannot run it.
+    """
+    if trial.form != "qdq":
+        found, integer = _run(runtime, python, trial, folder)
+        return Found(*compare(found, trial.expected(), trial.classifies), integer)
+    ended = _ended(trial, last_codes(trial.model))
+    found, integer = _run(runtime, python, ended, folder)
+    names = codes_of(trial.model)
+    tapped = _ended(trial, names)
+    codes, _ = _run(runtime, python, tapped, folder)
+    last = [codes[names.index(output.name)] for output in ended.model.graph.output]
+    return Found(
+        *compare(found, ended.expected(), trial.classifies),
+        integer,
+        layers(tapped.model, trial.feeds, codes),
+        merges=any(not np.array_equal(a, b) for a, b in zip(found, last, strict=True)),
+    )
+
+
+def _ended(trial: Trial, names: Sequence[str]) -> Trial:
+    model = ended_at(trial.model, names)
+    feeds = {value.name: trial.feeds[value.name] for value in model.graph.input}
+    return Trial(trial.name, trial.form, model, feeds, trial.classifies)
+
+
+def _run(runtime: Runtime, python: Path, trial: Trial, folder: Path) -> tuple[list[Array], str]:
+    model, inputs, outputs = (folder / name for name in ("model.onnx", "inputs.npz", "outputs.npz"))
+    onnx.save(trial.model, model)
+    np.savez(inputs, **trial.feeds)  # type: ignore[arg-type]
+    found, integer = run(runtime, python, model, inputs, outputs)
+    types = [
+        onnx.helper.tensor_dtype_to_np_dtype(o.type.tensor_type.elem_type) for o in trial.model.graph.output
+    ]
+    pairs = zip(found, types, strict=True)  # IREE gives bytes without a sign
+    return [array if array.dtype == dtype else array.view(dtype) for array, dtype in pairs], integer
+
+
+def sources(args: argparse.Namespace) -> Iterator[Source]:
+    """The models to quantize: embedded ones and those of the zoo, or those that are named."""
+    wanted = args.models
+    yield from (source for source in embedded(args.samples) if not wanted or source.name in wanted)
+    zoo = open_zoo(args.zoo)
+    if zoo is None:
+        print(f"no evaluation models: {args.zoo / 'zoo.py'} does not exist; give --zoo FOLDER", flush=True)
+        return
+    for name in wanted or ZOO:
+        if name in zoo.names():
+            yield of_zoo(zoo, name, args.samples)
+
+
+def trials(args: argparse.Namespace, runtime: Runtime, models: Sequence[Source]) -> Iterator[Trial]:
+    """What a runtime is tried on; forms that a model has not are said."""
+    yield from (given(path, args.samples) for path in args.files)
+    for source in models:
+        for form in (form for form in runtime.forms if form in args.forms):
             try:
-                made = run_pipeline(qdq.model.clone(), parse(text), Context())
+                yield make(source, form, args.target or runtime.target)
             except OnnxqError as error:
                 reason = next((line for line in str(error).splitlines()[1:]), str(error))
-                print(f"{source.stem}: {name} refuses: {reason.strip()[:140]}")
-                continue
-            path = folder / f"{source.stem}.{name}.onnx"
-            onnx.save(of_fixed_batch(model_io.to_proto(made.model)), path)
-            yield path, name
-
-
-def of_fixed_batch(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model for as many images as are tried, all shapes known: some runtimes demand that."""
-    for value in (*proto.graph.input, *proto.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = IMAGES
-    del proto.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
-
-
-def trial(model: Path, pipeline: str, folder: Path) -> Trial:
-    """Real images for embedded models, random codes for others; outputs of the installed ONNX Runtime."""
-    session, rng = Session(model, optimize=False, threads=1), np.random.default_rng(0)
-    feeds: dict[str, Array] = {}
-    for port in session.inputs:
-        shape = [dim if isinstance(dim, int) else 1 for dim in port.shape or ()]
-        if pipeline:
-            images = np.load(DIGITS / "test.npy")[:IMAGES]
-            feeds[port.name] = convert(images, port.dtype, read_codes(session.metadata, port.name), port.name)
-        else:
-            low, high = {"int8": (-128, 127), "uint8": (0, 255)}.get(port.dtype.name, (0, 1))
-            feeds[port.name] = rng.integers(low, high, shape, endpoint=True).astype(port.dtype)
-    inputs = folder / f"{model.stem}.npz"
-    np.savez(inputs, **feeds)  # type: ignore[arg-type]
-    return Trial(model, pipeline, inputs, list(session.run(feeds).values()))
-
-
-def verdict(runtime: Runtime, python: Path, given: Trial, folder: Path) -> str:
-    """``equal``, or what is wrong."""
-    outputs = folder / f"{given.model.stem}.{runtime.name}.npz"
-    command = [python, RUNNERS / runtime.runner, given.model, given.inputs, outputs]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        return f"fails: {next((line for line in lines if 'rror' in line), lines[-1])[:160]}"
-    found = list(np.load(outputs).values())
-    pairs = zip(found, given.expected, strict=True)  # IREE gives bytes without a sign
-    apart = [np.abs(a.view(b.dtype).astype(np.int64) - b.astype(np.int64)) for a, b in pairs]
-    if not any(array.any() for array in apart):
-        return "equal"
-    share = 100 * np.mean([np.mean(array == 0) for array in apart])
-    return f"DIFFERS: {share:.2f} % of codes equal, {max(int(a.max()) for a in apart)} apart"
+                print(f"{runtime.name:18} {source.name:17} {form:8} has no such form: {reason.strip()[:140]}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Compare integer models bit for bit across runtimes.")
-    parser.add_argument("models", nargs="*", type=Path)
+    names = [runtime.name for runtime in RUNTIMES]
+    parser = argparse.ArgumentParser(description="Compare models code by code across runtimes.")
+    parser.add_argument("files", nargs="*", type=Path, help="models that run as they are")
+    parser.add_argument("--only", nargs="*", choices=names, default=names, help="runtimes")
+    parser.add_argument("--forms", nargs="*", choices=FORMS, default=FORMS)
+    parser.add_argument("--models", nargs="*", default=[], help="names of embedded or evaluation models")
+    parser.add_argument("--target", help="of Q/DQ; by default the runtime's own")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--zoo", type=Path, default=ROOT.parent / "shared" / "zoo")
     parser.add_argument("--venvs", type=Path, default=ROOT / "build" / "runtimes")
-    parser.add_argument("--only", nargs="*", default=[runtime.name for runtime in RUNTIMES])
     args = parser.parse_args(arguments)
+    models = [] if args.files else list(sources(args))
     wrong = 0
+    print(f"{'runtime':18} {'model':17} {'form':8} codes equal  off labels on int layers equal  off")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        chosen = [(path, "") for path in args.models] or list(embedded(folder))
-        trials = [trial(path, pipeline, folder) for path, pipeline in chosen]
         for runtime in (runtime for runtime in RUNTIMES if runtime.name in args.only):
-            python = python_of(runtime, args.venvs)
-            for given in trials:
-                if given.pipeline and given.pipeline not in runtime.pipelines:
+            python = interpreter(runtime, args.venvs)
+            for trial in trials(args, runtime, models):
+                title = f"{runtime.name:18} {trial.name:17} {trial.form:8}"
+                if lacking := runtime.lacks & {node.op_type for node in trial.model.graph.node}:
+                    print(f"{title} has no {', '.join(sorted(lacking))}", flush=True)
                     continue
-                found = verdict(runtime, python, given, folder)
-                wrong += found != "equal"
-                print(f"{runtime.name:20} {given.model.stem:36} {found}", flush=True)
+                try:
+                    found = judge(runtime, python, trial, Path(name))
+                except Failed as error:
+                    wrong += 1
+                    print(f"{title} fails: {str(error)[:300]}", flush=True)
+                    continue
+                wrong += not found.good
+                print(f"{title} {found}", flush=True)
     return 1 if wrong else 0
 
 

@@ -97,7 +97,8 @@ def quantizing(target: Target, form: str | None = None, options: str = "", io: s
     for kind, given in ((Form, form), (Io, io)):
         if given not in get_args(kind):
             raise UsageError(f"'{given}' is none of {', '.join(get_args(kind))}")
-    expand = f"expand-new-operators{{opset={target.opset}}}"
+    suit = "suit-onnxruntime, " if target.engine == "onnxruntime-cpu" else ""
+    expand = f"{suit}expand-new-operators{{opset={target.opset}}}"
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
     insert = f"insert-qdq{{{options}}}" if options else "insert-qdq"
     # Strict integers add a bias where they rescale, at any precision: rounding it to s_x·s_w would only lose.

@@ -31,7 +31,8 @@ class Kind(StrEnum):
 def kind(node: ir.Node, target: Target) -> Kind:
     """What the target makes of an operator.
 
-    Nearest Resize moves values. Every other Resize computes: it stays float where the target only moves.
+    Nearest Resize moves values. Every other Resize computes: it stays float where the target only moves. Min
+    and Max move values where they cut channels within the bounds of a Clip.
     """
     if is_op(node, "Resize") and "Resize" in target.compute | target.move:
         if node.attributes.get_string("mode", "nearest") == "nearest":
@@ -39,6 +40,8 @@ def kind(node: ir.Node, target: Target) -> Kind:
         return Kind.COMPUTE if "Resize" in target.compute else Kind.FLOAT
     if is_op(node, *target.compute):
         return Kind.COMPUTE
+    if is_op(node, "Max", "Min") and not _cuts_within(node):
+        return Kind.FLOAT
     return Kind.MOVE if is_op(node, *target.move) else Kind.FLOAT
 
 
@@ -73,6 +76,21 @@ def is_quantized_already(value: ir.Value) -> bool:
     return is_op(producer(value), "DequantizeLinear") or any(
         is_op(use.node, "QuantizeLinear") and use.idx == 0 for use in value.uses()
     )
+
+
+def _cuts_within(node: ir.Node) -> bool:
+    """Whether a Min or Max holds a clipped value against constants within the bounds of the Clip."""
+    constants = [array for value in node.inputs if (array := constant(value)) is not None]
+    maker = next((maker for value in node.inputs if (maker := producer(value)) is not None), None)
+    while is_op(maker, "Max", "Min"):
+        maker = producer(maker)
+    bounds = (
+        [scalar(get_input(maker, i)) for i in (1, 2)] if maker is not None and is_op(maker, "Clip") else []
+    )
+    low, high = (*bounds, None, None)[:2]
+    if low is None or high is None or len(constants) != 1 or len(node.inputs) != 2:
+        return False
+    return bool(low <= constants[0].min() and constants[0].max() <= high)
 
 
 def _unsupported(node: ir.Node, target: Target) -> str:

@@ -3,12 +3,13 @@
 A cheap operator (Add, Concat, Sigmoid …) between float nodes needs a QuantizeLinear for each float operand
 and a DequantizeLinear for its float readers; in float it needs them for its integer neighbours instead:
 
-    on integers  = float operands + (1 if a float node reads it)
+    on integers  = float operands + (1 if a float node reads it)          parts of one value count once
     in float     = integer operands + (1 if an integer node reads it)
 
 Sums that their operator can hand over as float (``float_output``) cost nothing in float. Of equal costs
-integers win, except for functions onto a fixed grid, such as Softmax, that only float nodes or outputs of the
-model read: float is finer there.
+integers win, except where float is finer and no slower: for functions onto a fixed grid, such as Sigmoid,
+that only float nodes or outputs of the model read, and for a Mul or Add of a constant, which joins the float
+operator beside it, such as a LayerNormalization behind it or a Gelu in front of it.
 """
 
 from collections import defaultdict, deque
@@ -58,9 +59,10 @@ class _Surroundings:
     def __init__(self, node: ir.Node, floats: set[ir.Node], target: Target) -> None:
         self._target, self._floats = target, frozenset(floats)
         data = [v for i in operands(node).data if (v := node.inputs[i]) is not None and constant(v) is None]
-        self.makers = [self._maker(value) for value in data]
+        self.makers = [producer(source) for source in dict.fromkeys(self._source(value) for value in data)]
         self.readers: list[ir.Node | None] = [r for output in node.outputs for r in self._readers(output)]
         self._coarse = is_op(node, *target.fixed_range)
+        self._scales = is_op(node, "Add", "Mul") and len(data) == 1
 
     def is_costly(self, floats: set[ir.Node]) -> bool:
         """Whether integers would need more conversions, given the nodes that stay float so far."""
@@ -68,7 +70,8 @@ class _Surroundings:
         integer_made = [maker for maker in self.makers if maker is not None and maker not in floats]
         on_integers = len(self.makers) - len(integer_made) + (True in readers)
         in_float = sum(not self._gives_float(maker) for maker in integer_made) + (False in readers)
-        return on_integers > in_float or (on_integers == in_float and self._coarse and False not in readers)
+        finer = self._scales or (self._coarse and False not in readers)
+        return on_integers > in_float or (on_integers == in_float and finer)
 
     def _gives_float(self, node: ir.Node) -> bool:
         """Whether a node hands over its sums as float: it, or the MatMul whose bias it adds, may do so."""
@@ -80,11 +83,13 @@ class _Surroundings:
         moves = kind(node, self._target) is Kind.MOVE and not is_op(node, "Concat")
         return moves and node not in self._floats
 
-    def _maker(self, value: ir.Value) -> ir.Node | None:
+    def _source(self, value: ir.Value) -> ir.Value:
+        """The value that operators in front of this one only move: one conversion serves all its parts."""
         maker = producer(value)
-        while maker is not None and self._moves(maker):
-            maker = producer(maker)
-        return maker
+        while maker is not None and self._moves(maker) and maker.inputs[0] is not None:
+            value = maker.inputs[0]
+            maker = producer(value)
+        return value
 
     def _readers(self, value: ir.Value) -> Iterator[ir.Node | None]:
         stack, seen = [value], {value}

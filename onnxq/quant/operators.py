@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, get_input, is_op, sole_consumer
+from onnxq.graph.match import constant, get_input, is_op, rank, sole_consumer, static_shape
 from onnxq.quant.qdq import through_fake_quant
+from onnxq.targets.target import Target
 
-__all__ = ["LINEAR", "Operands", "bias_add", "operands", "weight_axis"]
+__all__ = ["LINEAR", "Operands", "bias_add", "bias_stays_float", "gemm_add", "operands", "weight_axis"]
 
 LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that multiply by a weight and accumulate: 8-bit operands, 32-bit sums."""
@@ -70,3 +71,26 @@ def bias_add(matmul: ir.Node) -> ir.Node | None:
     other = add.inputs[1] if add.inputs[0] is matmul.outputs[0] else add.inputs[0]
     bias = constant(through_fake_quant(other))
     return add if bias is not None and bias.shape[-1:] == (weight.shape[1],) == (bias.size,) else None
+
+
+def gemm_add(matmul: ir.Node) -> ir.Node | None:
+    """The Add that ONNX Runtime joins with a MatMul to a Gemm, else None; it needs known shapes for that."""
+    add = sole_consumer(matmul.outputs[0], "Add") if is_op(matmul, "MatMul") else None
+    if add is None:
+        return None
+    bias = add.inputs[1] if add.inputs[0] is matmul.outputs[0] else add.inputs[0]
+    columns, width = static_shape(get_input(matmul, 1)), static_shape(bias)
+    if columns is None or len(columns) != 2 or width is None:
+        return None
+    if rank(matmul.inputs[0]) == 2:
+        return add if width in ((columns[1],), (1, columns[1])) else None
+    return add if static_shape(matmul.inputs[0]) is not None and width == (columns[1],) else None
+
+
+def bias_stays_float(node: ir.Node, target: Target) -> bool:
+    """Whether the bias of a linear operator gets no int32 codes.
+
+    ONNX Runtime adds the bias of a MatMul that becomes no Gemm as float: it would dequantize codes each time.
+    """
+    joins = target.engine != "onnxruntime-cpu" or bias_add(node) is None or gemm_add(node) is not None
+    return target.bias == "float32" or not joins

@@ -31,7 +31,8 @@ class ValueDecision:
     """One value gets a Q/DQ pair.
 
     ``group`` names the scale group: values of one group share scale and zero point. ``readers`` are the
-    nodes that shall read the dequantized value; None means all, an output of the model included.
+    nodes that shall read the dequantized value; None means all, an output of the model included. The range
+    of one that ``follows`` is that of its group, where another member holds all of its elements.
     """
 
     value: str
@@ -43,6 +44,7 @@ class ValueDecision:
     axis: int | None = None
     fixed: tuple[float, float] | None = None
     readers: tuple[str, ...] | None = None
+    follows: bool = False
 
     @property
     def granularity(self) -> str:
@@ -82,7 +84,8 @@ class Plan:
     @property
     def measured(self) -> tuple[str, ...]:
         """Names of the values whose range has to be measured."""
-        return tuple(d.value for d in self.values if d.role is Role.ACTIVATION and d.fixed is None)
+        own = (d for d in self.values if d.role is Role.ACTIVATION and not d.follows)
+        return tuple(d.value for d in own if d.fixed is None)
 
     @property
     def quantized_nodes(self) -> int:

@@ -31,7 +31,8 @@ def constant_ranges(plan: Plan, values: Mapping[str, ir.Value]) -> dict[ValueDec
 def resolve(
     plan: Plan, constants: Mapping[ValueDecision, ChannelRange], measured: Mapping[str, Range]
 ) -> Iterator[tuple[ValueDecision, QParams]]:
-    """The parameters of every value that gets a pair; a group takes the union of its members' ranges.
+    """The parameters of every value that gets a pair; a group takes the union of its members' ranges, but for
+    those that follow.
 
     Biases get none here: theirs follow from the scales they are added to, see :mod:`onnxq.quant.bias`.
     """
@@ -44,7 +45,7 @@ def resolve(
     for members in plan.groups.values():
         if members[0].role is Role.BIAS:
             continue
-        lows, highs = zip(*map(span, members), strict=True)
+        lows, highs = zip(*(span(member) for member in members if not member.follows), strict=True)
         for decision in members:
             low, high = span(decision) if decision.role is Role.WEIGHT else (min(lows), max(highs))
             yield (

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, consumers, get_input, is_op, producer, rank
+from onnxq.quant.concat_scales import joined
 from onnxq.quant.eligibility import Kind, is_quantized_already, kind
 from onnxq.quant.formats import INT32, IntFormat
-from onnxq.quant.operators import bias_add, operands, weight_axis
+from onnxq.quant.operators import bias_add, bias_stays_float, operands, weight_axis
 from onnxq.quant.plan import Role, ValueDecision
 from onnxq.quant.recipe import NOTHING, Choices, Wish
 from onnxq.quant.scale_groups import ScaleGroups
@@ -37,9 +38,14 @@ class ValuePlacement:
         self.target, self.quantized, self.inside, self.choices = target, quantized, inside, choices
         self.members = frozenset(quantized)
         self.groups = ScaleGroups[ir.Value]()
+        self.followers: set[ir.Value] = set()
         for node in quantized:
             if kind(node, target) is Kind.MOVE:
                 self.groups.join(*self.moved(node))
+            elif is_op(node, "Concat"):
+                together = joined(node, self.members, target)
+                self.groups.join(*together)
+                self.followers.update(together[1:])
         self.asked = self._asked()
         self.wishes = self._group_wishes()
 
@@ -56,7 +62,7 @@ class ValuePlacement:
             for value, role, axis in self._operands(node):
                 if (value, role, axis) in done or value in self.inside or is_quantized_already(value):
                     continue
-                if role is Role.BIAS and self.target.bias == "float32":
+                if role is Role.BIAS and self._stays_float(node):
                     continue
                 done.add((value, role, axis))
                 if role in (Role.WEIGHT, Role.BIAS):
@@ -91,6 +97,12 @@ class ValuePlacement:
 
     # --- weights and biases ---------------------------------------------------------------------
 
+    def _stays_float(self, node: ir.Node) -> bool:
+        """Whether a node's bias, or the one that it adds to a MatMul, gets no Q/DQ."""
+        makers = [maker for value in node.inputs if (maker := producer(value)) is not None]
+        linear = next((maker for maker in makers if bias_add(maker) is node), node)
+        return bias_stays_float(linear, self.target)
+
     def _constant(self, node: ir.Node, value: ir.Value, role: Role, axis: int | None) -> ValueDecision:
         name = value.name or ""
         if role is Role.BIAS:
@@ -117,9 +129,9 @@ class ValuePlacement:
         symmetric = target.symmetric if wish.symmetric is None else wish.symmetric
         pow2 = target.activation_power_of_two if wish.power_of_two is None else wish.power_of_two
         fixed = self.asked.get(value, NOTHING).range or self._fixed(value, fmt, symmetric)
-        readers = self._readers(value)
+        readers, follows = self._readers(value), fixed is None and value in self.followers
         return ValueDecision(
-            value.name or "", role, fmt, leader.name or "", symmetric, pow2, None, fixed, readers
+            value.name or "", role, fmt, leader.name or "", symmetric, pow2, None, fixed, readers, follows
         )
 
     def _group_wishes(self) -> dict[ir.Value, Wish]:

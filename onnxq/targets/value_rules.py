@@ -14,7 +14,7 @@ from onnxq.graph.match import constant, consumers, get_input, is_op, rank
 from onnxq.graph.scopes import all_nodes
 from onnxq.quant.eligibility import Kind, kind
 from onnxq.quant.formats import IntFormat
-from onnxq.quant.operators import LINEAR, bias_add, operands, weight_axis
+from onnxq.quant.operators import LINEAR, bias_add, bias_stays_float, operands, weight_axis
 from onnxq.quant.qdq import dequantized, qparams_of
 from onnxq.quant.qparams import QParams
 from onnxq.targets.target import Target
@@ -182,9 +182,9 @@ def bias(model: ir.Model, target: Target) -> Breaches:
         if x is None or value is None:
             continue
         found = dequantized(value)
-        if target.bias == "float32":
+        if bias_stays_float(node, target):
             if found is not None:
-                yield _name(node), "its bias is an integer; the target takes float biases"
+                yield _name(node), "its bias is an integer; the target takes it as float"
         elif found is None:
             yield _name(node), "its bias is float; run fold-fake-quant"
         elif str(found[1].format) != "int32" or found[1].zero_point.any():

@@ -16,9 +16,10 @@ from onnxq.passes.quantization._packing import Pack, fits, pack_constants
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.bias import BiasSite, accumulator_qparams, bias_codes, find_bias, finer_scale, roomy_scale
-from onnxq.quant.operators import LINEAR
+from onnxq.quant.operators import LINEAR, bias_stays_float
 from onnxq.quant.qdq import parameters, qparams_of
 from onnxq.quant.qparams import QParams
+from onnxq.targets.target import Target
 
 __all__ = ["Bias", "FoldFakeQuant"]
 
@@ -41,8 +42,10 @@ class FoldFakeQuant(Pass):
     1. A Clip of constant codes is computed first: trainable weights have one.
     2. A bias is taken where the data comes from a DequantizeLinear with one scale and the weight is fake-
        quantized. Where the bias would not fit, the weight's scale is raised first (onnxq.quant.bias). With
-       ``bias=float32``, and for a target whose biases are float32, they stay as they are: lower-integer
-       then loses nothing of them, while the int32 of a trained model can be off by half of s_x·s_w.
+       ``bias=float32`` they stay as they are: lower-integer then loses nothing of them, while the int32 of a
+       trained model can be off by half of s_x·s_w. Without the option they stay for a target whose biases
+       are float32, for ONNX Runtime also those of a MatMul whose shapes are not known, as it adds these as
+       float.
     3. Then every constant in front of a QuantizeLinear becomes its codes, whoever put the pair there.
     4. A pair that quantizes again what has the very same parameters cancels.
     5. With ``pack=int4`` constant codes that fit into 4 bits are stored in int4 or uint4, which raises the
@@ -58,18 +61,20 @@ class FoldFakeQuant(Pass):
     pack: Pack = Pack.INT8
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
-        bias = self.bias or Bias(context.target.bias)
         for node in all_nodes(rw.model):
             if is_op(node, "Clip"):
                 _fold_clip(node, rw)
         for node in all_nodes(rw.model):
-            if is_op(node, *LINEAR) and bias == Bias.INT32:
+            if is_op(node, *LINEAR) and not self._keeps_bias(node, context.target):
                 _fold_bias(node, rw, context.target.weight.qmax, self.pack)
         for node in all_nodes(rw.model):
             if is_op(node, "QuantizeLinear"):
                 _fold_constant(node, rw)
                 _cancel(node, rw)
         pack_constants(rw, self.pack)
+
+    def _keeps_bias(self, node: ir.Node, target: Target) -> bool:
+        return bias_stays_float(node, target) if self.bias is None else self.bias == Bias.FLOAT32
 
 
 def _fold_clip(node: ir.Node, rw: Rewriter) -> None:

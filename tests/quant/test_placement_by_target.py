@@ -136,3 +136,84 @@ def test_powers_of_two_reach_every_scale(onnx_text: Text) -> None:
     assert all(np.log2(q.scale) % 1 == 0 for q in found.values())
     bias, x, w = (next(q for n, q in found.items() if n and n.startswith(key)) for key in ("b_", "m_", "W_"))
     assert bias.scale == x.scale * w.scale
+
+
+@pytest.mark.parametrize("scaled", ["g = Gelu (a) s = Mul (g, k)", "s = Mul (a, k) g = Tanh (s)"])
+def test_a_constant_factor_joins_the_float_operator_beside_it(scaled: str, onnx_text: Text) -> None:
+    text = f"""g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,4,1,1] W, float[4,1,1] k> {{
+        a = Conv (x, W)
+        {scaled}
+        y = Conv ({"s" if scaled.startswith("g") else "g"}, W)
+    }}"""
+    assert _floats(_plan(onnx_text, text, "ort-x86-vnni")) == {"g", "s"}
+
+
+CONCAT = """g (float[1,4,8,8] x) => (float[1,8,8,8] y, float[1,4,8,8] z)
+    <float[4,4,1,1] W, float[8,8,1,1] V> {
+    a = Conv (x, W)
+    p = Relu (a)
+    b = Conv (p, W)
+    q = %s (b)
+    e = Conv (p, W)
+    r = Relu (e)
+    c = Concat <axis = 1> (q, r)
+    y = Conv (c, V)
+    z = Conv (%s, W)
+}"""
+
+
+@pytest.mark.parametrize(
+    ("second", "also_read", "shared"),
+    [("Relu", "p", {"q", "r"}), ("Relu", "r", {"q"}), ("LeakyRelu", "p", set())],
+    ids=["made for it alone", "one is read elsewhere", "they end at different places"],
+)
+def test_operands_of_a_concat_have_its_scale(
+    second: str, also_read: str, shared: set[str], onnx_text: Text
+) -> None:
+    found = _plan(onnx_text, CONCAT % (second, also_read), "ort-x86-vnni")
+    members = {name for group in found.groups.values() if len(group) > 1 for name in (d.value for d in group)}
+    assert members == (shared | {"c"} if shared else set())
+    assert {d.value for d in found.values if d.follows} == shared
+    assert "c" in found.measured
+    assert not shared & set(found.measured)
+
+
+@pytest.mark.parametrize(("rows", "roles"), [("N", set()), ("5", {Role.BIAS})])
+def test_a_bias_that_onnx_runtime_adds_as_float_has_no_codes(
+    rows: str, roles: set[Role], onnx_text: Text
+) -> None:
+    text = f"""g (float[{rows},3,4] x) => (float[{rows},3,4] y) <float[4,4] W, float[4] b> {{
+        m = MatMul (x, W)
+        y = Add (m, b)
+    }}"""
+    found = _plan(onnx_text, text, "ort-x86-vnni")
+    assert {d.role for d in found.values} == {Role.ACTIVATION, Role.WEIGHT} | roles
+
+
+@pytest.mark.parametrize(("least", "floats"), [(0.5, set()), (7.0, {"m"})], ids=["within", "beyond"])
+def test_a_min_within_the_bounds_of_a_clip_moves_codes(
+    least: float, floats: set[str], onnx_text: Text
+) -> None:
+    text = f"""g (float[1,2,8,8] x) => (float[1,2,8,8] y)
+        <float[2,2,1,1] W, float low = {{0.0}}, float high = {{6.0}}, float[2,1,1] k = {{{least}, 3.0}}> {{
+        a = Conv (x, W)
+        c = Clip (a, low, high)
+        m = Min (c, k)
+        y = Conv (m, W)
+    }}"""
+    found = _plan(onnx_text, text, "generic-int8")
+    assert _floats(found) == floats
+    assert len({d.group for d in found.values if d.value in ("c", "k", "m")}) == (1 if not floats else 2)
+
+
+def test_slices_of_one_input_are_one_conversion(onnx_text: Text) -> None:
+    text = """g (float[1,2,8,8] x) => (float[1,4,4,8] y)
+        <float[4,4,1,1] W, int64[1] s = {0}, int64[1] m = {4}, int64[1] e = {8}, int64[1] a = {2}> {
+        p = Slice (x, s, m, a)
+        q = Slice (x, m, e, a)
+        c = Concat <axis = 1> (p, q)
+        y = Conv (c, W)
+    }"""
+    found = _plan(onnx_text, text, "ort-x86-vnni")
+    assert _floats(found) == set()
+    assert "x" in _values(found)

@@ -9,6 +9,7 @@ if __name__ == "__main__":
     model, inputs, outputs = sys.argv[1:]
     ort.set_default_logger_severity(4)
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    arrays = session.run(names, dict(np.load(inputs)))
-    np.savez(outputs, **dict(zip(names, arrays, strict=True)))
+    feeds = np.load(inputs)
+    count = len(feeds[feeds.files[0]])
+    found = [session.run(None, {name: feeds[name][i] for name in feeds}) for i in range(count)]
+    np.savez(outputs, *(np.stack(arrays) for arrays in zip(*found, strict=True)))

@@ -5,10 +5,11 @@
 
 Padding inserts z_x, that is, zero. Weights are uint8 (int8 ones move by 128, and so does their zero point):
 ONNX Runtime has a fast kernel for those only, and before 1.24 none for int8. The fast kernel wants int8
-codes, and depthwise convolutions in larger groups.
+codes, and depthwise convolutions in larger groups. IREE compiles no ConvInteger that pads more behind than in
+front, so the int32 dialect does that with a Pad of z_x.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -73,9 +74,27 @@ def conv_integer(
         weight, attributes = replace(weight, codes=codes), {**attributes, "group": group}
     if profile.dialect == Dialect.PORTABLE:
         x = retyped(rw, x, UINT8, profile)
+    if profile.dialect == Dialect.INT32:
+        x, attributes = _padded_evenly(rw, x, attributes)
     w, w_zero = weight.constants(rw, UINT8)
     inputs = [x.codes, w, zero_point(rw, x), w_zero]
     return rw.op("ConvInteger", inputs, attributes, like=region.result, dtype=ir.DataType.INT32)
+
+
+def _padded_evenly(
+    rw: Rewriter, x: Operand, attributes: Mapping[str, AttributeValue]
+) -> tuple[Operand, Mapping[str, AttributeValue]]:
+    """The operand with padding of its own, where that differs between the two ends of an axis."""
+    given = attributes.get("pads")
+    if isinstance(given, ir.Attr):
+        given = given.as_ints()
+    pads = list(given) if isinstance(given, Sequence) else []
+    front, behind = pads[: len(pads) // 2], pads[len(pads) // 2 :]
+    if front == behind:
+        return x, attributes
+    widths = rw.const(np.asarray([0, 0, *front, 0, 0, *behind], np.int64), f"{x.codes.name or 'codes'}_pads")
+    codes = rw.op("Pad", [x.codes, widths, zero_point(rw, x)], dtype=x.codes.dtype)
+    return replace(x, codes=codes), {**attributes, "pads": None}
 
 
 def accumulator_term(

@@ -210,6 +210,16 @@ def test_requantizing_takes_six_nodes(lower: Lower) -> None:
     ]
 
 
+def test_int32_pads_both_ends_alike(lower: Lower) -> None:
+    """IREE 3.13 compiles no ConvInteger with other padding."""
+    model = lower(CASES["conv, strided and dilated"], lowering=LowerInteger(dialect=Dialect.INT32))
+    pad, conv = model.graph.node[:2]
+    assert (pad.op_type, conv.op_type) == ("Pad", "ConvInteger")
+    assert all(attribute.name != "pads" for attribute in conv.attribute)
+    even = lower(CASES["conv, depthwise, Clip"], lowering=LowerInteger(dialect=Dialect.INT32))
+    assert even.graph.node[0].op_type == "ConvInteger"
+
+
 def test_public_names_stay_and_their_parameters_are_metadata(lower: Lower) -> None:
     model = lower(CASES["conv, padded, with bias and Relu"], scheme=Scheme(scale=0.1))
     assert [(v.name, v.type.tensor_type.elem_type) for v in (*model.graph.input, *model.graph.output)] == [
