@@ -35,7 +35,7 @@ from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
-from onnxq.pipeline.presets import Form, Io, preparation, quantizing
+from onnxq.pipeline.presets import Form, Io, Level, preparation, quantizing
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
@@ -99,6 +99,7 @@ def quantize(
     target: str | Target = "generic-int8",
     form: Form | None = None,
     io: Io = "float",
+    level: Level | None = None,
     options: str = "",
     recipe: Recipe | Path | str | None = None,
     statistics: StatisticsFile | Path | str | None = None,
@@ -107,6 +108,7 @@ def quantize(
     limit: int | None = None,
     seed: int = 0,
     proof: int = PROOF_SAMPLES,
+    checkpoints: Path | str | None = None,
     progress: Progress = silent,
     hooks: Sequence[Hook] = (),
 ) -> Result:
@@ -118,6 +120,8 @@ def quantize(
         target: a name from ``onnxq targets`` or the path of a TOML file.
         form: ``qdq``, ``qoperator`` or ``integer``; by default what the target takes.
         io: ``int8`` lets a Q/DQ or QOperator model take and give codes; ``integer`` always does.
+        level: ``O1``, ``O2`` or ``O3`` of SmoothQuant, for transformers: products alone in 8 bits, after
+            smoothing; activations quantized per token or per tensor at run time, or statically.
         options: of insert-qdq, as in a pipeline text: ``"symmetric=true activation=int8"``.
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
             file, its text, or a recipe.
@@ -125,6 +129,8 @@ def quantize(
         state: of a model that hands state from step to step, see :func:`load_samples`.
         proof: on how many samples the result is compared with the float model; 0 for none. Random samples
             prove nothing and are not compared.
+        checkpoints: a folder in which passes that learn for long, such as round-weights, keep what is done;
+            an interrupted run goes on from there to the same bytes.
 
     Raises:
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
@@ -136,8 +142,8 @@ def quantize(
         samples = load_samples(source, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
-    context = Context(wanted, samples, seed, progress, statistics)
-    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io))
+    context = Context(wanted, samples, seed, progress, statistics, _folder(checkpoints))
+    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, level))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:
@@ -167,10 +173,13 @@ def run(
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
+    checkpoints: Path | str | None = None,
     progress: Progress = silent,
     hooks: Sequence[Hook] = (),
 ) -> RunReport:
     """Run any pipeline on a model; ``data`` is needed only by passes that measure activations.
+
+    ``checkpoints`` is as for :func:`quantize`.
 
     Raises:
         OnnxqError: the text cannot be understood, or a pass failed; names the pass and its place.
@@ -181,7 +190,8 @@ def run(
     samples = None
     if data is not None:
         samples = load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
-    report = run_pipeline(source.clone(), steps, Context(wanted, samples, seed, progress), hooks)
+    context = Context(wanted, samples, seed, progress, checkpoints=_folder(checkpoints))
+    report = run_pipeline(source.clone(), steps, context, hooks)
     stamp(report.model, str(steps), __version__, digest)
     return report
 
@@ -346,6 +356,10 @@ class _KeepPlan(Hook):
     def before(self, pass_: Pass, place: str, model: ir.Model) -> None:
         if isinstance(pass_, Planner) and self._context is not None:
             self.plan = pass_.plan(model, self._context)
+
+
+def _folder(path: Path | str | None) -> Path | None:
+    return None if path is None else Path(path)
 
 
 def _is_random(data: Source | None) -> bool:

@@ -1,8 +1,6 @@
 """Fixtures of all tests: ``rewrite`` proves one rewriting, ``zoo`` gives the evaluation models."""
 
-import importlib.util
 import re
-import sys
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +13,8 @@ import onnx.shape_inference
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from hypothesis import settings
+from zoo_loader import load_zoo
 
 from onnxq.graph.numeric import Array
 from onnxq.graph.outline import outline
@@ -22,6 +22,9 @@ from onnxq.pipeline.base import Outcome
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.runner import RunReport, run_pipeline
 from onnxq.pipeline.spec import parse
+
+settings.register_profile("onnxq", deadline=None)  # a busy machine is no defect
+settings.load_profile("onnxq")
 
 OPSET, IR_VERSION, SYMBOLIC_DIM = 21, 10, 2
 
@@ -37,12 +40,7 @@ def zoo(request: pytest.FixtureRequest) -> ModuleType:
     file = request.config.getoption("--zoo") / "zoo.py"
     if not file.is_file():
         pytest.skip(f"no evaluation models: {file} does not exist (see --zoo)")
-    spec = importlib.util.spec_from_file_location("zoo", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["zoo"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_zoo(file.parent)
 
 
 @pytest.fixture

@@ -7,15 +7,14 @@ that its first line names. One folder with a copy of models/ serves all blocks o
 of a percentage, 3 dB, a twentieth of a size, a factor of two elsewhere. Counts are exact.
 """
 
-import importlib.util
 import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
+import pass_docs
 import pytest
 import typer
 
@@ -189,22 +188,12 @@ def test_readme_lists_every_command() -> None:
     assert table == known
 
 
-@pytest.fixture(scope="module")
-def pass_docs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pass_docs", ROOT / "tools" / "pass_docs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_page_of_passes_is_up_to_date(pass_docs: ModuleType) -> None:
+def test_the_page_of_passes_is_up_to_date() -> None:
     page = (ROOT / "docs" / "passes.md").read_text(encoding="utf-8")
     assert page == pass_docs.page(), "run: python tools/pass_docs.py"
 
 
-def test_docstrings_become_markdown(pass_docs: ModuleType) -> None:
+def test_docstrings_become_markdown() -> None:
     made = pass_docs.markdown(
         "One, see :func:`x.y`.\n\n           y = ``Op``(x)\n        => y = x\n\n    Left ``alone``.\n    "
     )
@@ -212,7 +201,7 @@ def test_docstrings_become_markdown(pass_docs: ModuleType) -> None:
 
 
 def test_the_tool_says_whether_the_page_is_up_to_date(
-    pass_docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     page = tmp_path / "docs" / "passes.md"
     monkeypatch.setattr(pass_docs, "ROOT", tmp_path)

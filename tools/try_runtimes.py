@@ -23,7 +23,8 @@ import numpy as np
 import onnx
 from runtimes.environments import RUNTIMES, Failed, Runtime, interpreter, run
 from runtimes.qdq import codes_of, ended_at, last_codes, layers
-from runtimes.trials import FORMS, Source, Trial, embedded, given, make, of_zoo, open_zoo
+from runtimes.trials import FORMS, Source, Trial, embedded, given, make, of_zoo
+from zoo_loader import load_zoo
 
 from onnxq.errors import OnnxqError
 from onnxq.graph.numeric import Array
@@ -128,7 +129,7 @@ def sources(args: argparse.Namespace) -> Iterator[Source]:
     """The models to quantize: embedded ones and those of the zoo, or those that are named."""
     wanted = args.models
     yield from (source for source in embedded(args.samples) if not wanted or source.name in wanted)
-    zoo = open_zoo(args.zoo)
+    zoo = load_zoo(args.zoo) if (args.zoo / "zoo.py").is_file() else None
     if zoo is None:
         print(f"no evaluation models: {args.zoo / 'zoo.py'} does not exist; give --zoo FOLDER", flush=True)
         return

@@ -1,5 +1,6 @@
 """``onnxq quantize --auto``: the search for the best candidate, and the files that make it again."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,7 +30,7 @@ Metric = Annotated[
     str,
     typer.Option(
         metavar="CMD",
-        help="With --auto: a command that prints a number, the larger the better; {model} is the file.",
+        help="With --auto: SQNR, FILE.py:FUNCTION, or a command that prints a number; {model} is the file.",
     ),
 ]
 TimeBudget = Annotated[float, typer.Option(metavar="S", help="With --auto: seconds.")]
@@ -70,8 +71,9 @@ def refuse_others(*given: object) -> None:
     """
     if any(given):
         raise UsageError(
-            "--auto makes many models: it takes none of --stats, --method, --verify-each, --check-each, "
-            "--time-passes, --dump-after and --explain; give these to onnxq run with the winner's pipeline"
+            "--auto makes many models: it takes none of --stats, --method, --smooth, --checkpoints "
+            "(--results is that too), --verify-each, --check-each, --time-passes, --dump-after and "
+            "--explain; give these to onnxq run with the winner's pipeline"
         )
 
 
@@ -125,5 +127,7 @@ def search(model: Path, output: Path, wanted: Search, report: Path | None) -> No
         write_atomically(report, f"{as_json(found)}\n".encode())
     limit = f" --limit {found.limit}" if found.limit is not None else ""
     target = f" --target {wanted.target}" if wanted.target != "generic-int8" else ""
-    again = f"onnxq run {model} -o OUT --data {wanted.data}{limit}{target} -p @{text}"
+    seed = f" --seed {wanted.seed}" if wanted.seed else ""
+    how = f" --preprocess {shlex.quote(wanted.preprocess)}" if wanted.preprocess is not None else ""
+    again = f"onnxq run {model} -o OUT --data {wanted.data}{how}{limit}{seed}{target} -p @{text}"
     result(*tables(found), f"written to {output}; the same bytes again: {again}")

@@ -7,6 +7,7 @@ import typer
 
 __all__ = [
     "CheckEach",
+    "Checkpoints",
     "DataFor",
     "DumpAfter",
     "Explain",
@@ -66,6 +67,12 @@ State = Annotated[
         "--state",
         metavar="OUT=IN",
         help="The output that a step of a sequence hands to an input of the next; may be repeated.",
+    ),
+]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Passes that learn for long keep there what is done; the next run goes on."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

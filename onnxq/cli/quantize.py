@@ -34,6 +34,13 @@ def quantize(
         str | None,
         typer.Option(metavar="M", help="How ranges are chosen: minmax, mse, percentile:99.99, auto …"),
     ] = None,
+    smooth: Annotated[
+        Literal["O1", "O2", "O3"] | None,
+        typer.Option(
+            help="For transformers, as in SmoothQuant: only products in 8 bits, their inputs quantized at "
+            "run time per token (O1) or per tensor (O2), or statically (O3)."
+        ),
+    ] = None,
     options: opt.Options = "",
     recipe: opt.Recipe = None,
     state: opt.State = None,
@@ -51,6 +58,7 @@ def quantize(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write plan, steps and proof as JSON.")
     ] = None,
+    checkpoints: opt.Checkpoints = None,
     verify_each: opt.VerifyEach = False,
     check_each: opt.CheckEach = False,
     time_passes: opt.TimePasses = False,
@@ -63,7 +71,9 @@ def quantize(
     on calibration samples.
     """
     if auto:
-        search.refuse_others(stats, method, verify_each, check_each, time_passes, dump_after, explain)
+        search.refuse_others(
+            stats, method, smooth, checkpoints, verify_each, check_each, time_passes, dump_after, explain
+        )
         how = data, target, form, io, options, recipe, preprocess, limit, seed
         return search.search(
             model, output, search.Search(*how, metric, time_budget, results, coverage), report
@@ -91,6 +101,7 @@ def quantize(
             target=target,
             form=form,
             io=io,
+            level=smooth,
             options=options if method is None else f"{options} method={method}".strip(),
             recipe=recipe,
             statistics=stats,
@@ -99,6 +110,7 @@ def quantize(
             limit=limit,
             seed=seed,
             proof=proof,
+            checkpoints=checkpoints,
             progress=bar,
             hooks=watch.hooks,
         )

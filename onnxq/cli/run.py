@@ -36,6 +36,7 @@ def run(
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
+    checkpoints: opt.Checkpoints = None,
     verify_each: opt.VerifyEach = False,
     check_each: opt.CheckEach = False,
     time_passes: opt.TimePasses = False,
@@ -83,6 +84,7 @@ def run(
             preprocessing=how,
             limit=limit,
             seed=seed,
+            checkpoints=checkpoints,
             progress=bar,
             hooks=watch.hooks,
         )

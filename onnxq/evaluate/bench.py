@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import onnx_ir as ir
 
-from onnxq.calibration.ranges import Method, get_method
+from onnxq.calibration.ranges import Eq, Method, get_method
 from onnxq.calibration.statistics import Statistic
 from onnxq.data.samples import Sample, Samples
 from onnxq.errors import DataError
@@ -27,6 +27,7 @@ from onnxq.graph.scopes import named_values
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.measured import measured_ranges
+from onnxq.quant.output_search import RememberedSearch
 from onnxq.quant.plan import Plan, Role, ValueDecision
 from onnxq.quant.resolve import ChannelRange, constant_ranges, resolve
 from onnxq.targets.target import Target
@@ -82,6 +83,7 @@ class Bench:
     runner: Piecewise
     samples: Sequence[Sample]
     _values: Mapping[str, ir.Value] = field(repr=False)
+    _search: RememberedSearch | None = None
     _constants: dict[tuple[str, int | None], ChannelRange] = field(default_factory=dict, repr=False)
     _exact: dict[int, Mapping[str, Array]] = field(default_factory=dict, repr=False)
     _last: dict[int, Run] = field(default_factory=dict, repr=False)
@@ -107,11 +109,13 @@ class Bench:
         names = dict.fromkeys(name for plan in plans for name in plan.measured)
         seen = dict(context.observe(model, {name: method.wants() for name in names}))
         known = _Measured(
-            context.target, context.samples, context.seed, context.progress, context.statistics, seen
+            context.target, context.samples, context.seed, context.progress, context.statistics, seen=seen
         )
         cuts = {d.value for plan in plans for d in plan.values if d.role is Role.ACTIVATION}
         chosen = some(context.samples, limit)
-        return cls(model, known, _Remembered(method), Piecewise(model, cuts), chosen, named_values(model))
+        search = RememberedSearch() if isinstance(method, Eq) else None
+        runner = Piecewise(model, cuts)
+        return cls(model, known, _Remembered(method), runner, chosen, named_values(model), search)
 
     def setting(self, plan: Plan, only: Iterable[ValueDecision] | None = None) -> Setting:
         """What the pieces read rounded under a plan, or under some of its decisions.
@@ -120,7 +124,7 @@ class Bench:
             DataError: the plan measures a value that none of the bench's plans does.
         """
         kept = None if only is None else {decision.value for decision in only}
-        ranges = measured_ranges(self.model, plan, self.method, self.context)
+        ranges = measured_ranges(self.model, plan, self.method, self.context, self._search)
         reads: dict[tuple[int, str], Rounding] = {}
         outputs: dict[str, Rounding] = {}
         for decision, qparams in resolve(plan, self._constant_ranges(plan), ranges):

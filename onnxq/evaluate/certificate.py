@@ -4,8 +4,9 @@ Read from the graph alone, without the code that lowers and without its plans:
 
     accumulators   every ConvInteger, MatMulInteger, integer MatMul and ReduceSum, with the least and greatest
                    sum that the actual weights allow
-    rescalings     every 8-bit result of Mul, Add and a shift or a division by 2^S: multipliers and shifts of
-                   each channel, and the widest word on the way
+    rescalings     every result of 8 or 16 bits of Mul, Add and a shift or a division by 2^S: multipliers and
+                   shifts of each channel, and the widest word on the way; a multiplier of 256 is that of the
+                   high halves of 16-bit codes
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from onnxq.graph.scopes import all_nodes
 __all__ = ["Accumulator", "Certificate", "Rescaling", "certify"]
 
 SUMS = ("ConvInteger", "MatMul", "MatMulInteger", "ReduceSum")
+CODES = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
 ARITHMETIC = ("Add", "BitShift", "Cast", "Clip", "Div", "Max", "Min", "Mul", "Sub")
 
 
@@ -40,7 +42,7 @@ class Accumulator:
 
 @dataclass(frozen=True, eq=False)
 class Rescaling:
-    """How one 8-bit tensor is made of integers.
+    """How one tensor of 8 or 16 bits is made of integers.
 
     sources: the tensors that go in. multipliers: int64, one array a term, of one number or one a channel.
     shifts: the powers of two that divide, each one number or one a channel. word: bits of the widest number
@@ -92,9 +94,9 @@ def _accumulator(node: ir.Node, analysis: Analysis) -> Iterator[Accumulator]:
 
 
 def _rescaling(node: ir.Node, analysis: Analysis) -> Iterator[Rescaling]:
-    """From a Cast to 8 bits back to what is no arithmetic any more."""
+    """From a Cast to 8 or 16 bits back to what is no arithmetic any more."""
     value = node.outputs[0]
-    if not is_op(node, "Cast") or value.dtype is None or value.dtype.itemsize != 1 or not _is_number(value):
+    if not is_op(node, "Cast") or value.dtype not in CODES:
         return
     multipliers: list[IntArray] = []
     shifts: list[IntArray] = []
@@ -121,10 +123,6 @@ def _rescaling(node: ir.Node, analysis: Analysis) -> Iterator[Rescaling]:
         stack += reversed(maker.inputs)
     if multipliers and shifts:
         yield Rescaling(value.name or "", tuple(sources), tuple(multipliers), tuple(shifts), word)
-
-
-def _is_number(value: ir.Value) -> bool:
-    return value.dtype in (ir.DataType.INT8, ir.DataType.UINT8)
 
 
 def _is_long(value: ir.Value) -> bool:

@@ -253,7 +253,8 @@ def _constants(model: ir.Model) -> Iterator[Constant]:
 
 def _entry(tensor: _Tensor, metadata: Mapping[str, str]) -> dict[str, object]:
     value, node = tensor.value, tensor.value.producer()
-    codes = read_codes(metadata, value.name or "")
+    own = {f"{key}.{value.name}": entry for key, entry in value.metadata_props.items()}
+    codes = read_codes({**own, **metadata}, value.name or "")
     known = {} if codes is None else {"scale": codes.scale, "zero_point": codes.zero_point}
     return {
         "tensor": value.name,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -31,6 +32,8 @@ class Context:
     progress: Progress = silent
     statistics: StatisticsFile | None = None
     """What was measured before, by ``onnxq calibrate``; then nothing is run."""
+    checkpoints: Path | None = None
+    """A folder in which passes that learn for long keep what is done, so that an interrupted run goes on."""
 
     def observe(self, model: ir.Model, wants: Mapping[str, Statistic]) -> Mapping[str, Statistic]:
         """Run the calibration samples through ``model`` once and fill one statistic per value name.

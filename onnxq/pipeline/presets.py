@@ -8,13 +8,16 @@ from typing import Literal, TypeAlias, get_args
 from onnxq.errors import UsageError
 from onnxq.targets.target import Target
 
-__all__ = ["PRESETS", "Form", "Io", "Preset", "preparation", "quantizing"]
+__all__ = ["PRESETS", "Form", "Io", "Level", "Preset", "preparation", "quantizing"]
 
 Form: TypeAlias = Literal["qdq", "qoperator", "integer"]
 """What quantize makes: Q/DQ around float operators, QOperator nodes, or strict integers."""
 
 Io: TypeAlias = Literal["float", "int8"]
 """What the model takes and gives: real numbers, or codes whose scales are in its metadata."""
+
+Level: TypeAlias = Literal["O1", "O2", "O3"]
+"""The presets of SmoothQuant: activations quantized per token or per tensor at run time, or statically."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,20 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "prepare, quantize-dynamic, expand-new-operators, finish",
             "activations quantized at run time, weights per channel; needs no samples",
         ),
+        "O1": Preset(
+            "prepare, smooth{insert=true others=float}, quantize-dynamic{per_token=true}, "
+            "expand-new-operators, finish",
+            "SmoothQuant: each token quantized at run time by a scale of its own, weights per channel",
+        ),
+        "O2": Preset(
+            "prepare, smooth{insert=true others=float}, quantize-dynamic, expand-new-operators, finish",
+            "SmoothQuant: each tensor quantized at run time by one scale, weights per channel",
+        ),
+        "O3": Preset(
+            "prepare, smooth{insert=true others=float}, insert-qdq{others=float}, fold-fake-quant, "
+            "expand-new-operators, finish",
+            "SmoothQuant: every input of a product in 8 bits by a scale from samples, the rest in float",
+        ),
     }
 )
 
@@ -87,21 +104,47 @@ def preparation(target: Target) -> str:
     return "prepare, expand-for-target" if target.split else "prepare"
 
 
-def quantizing(target: Target, form: str | None = None, options: str = "", io: str = "float") -> str:
+def quantizing(
+    target: Target,
+    form: str | None = None,
+    options: str = "",
+    io: str = "float",
+    level: str | None = None,
+) -> str:
     """The pipeline text that quantizes for a target; ``options`` are those of insert-qdq.
 
+    ``level`` smooths first, as the presets O1, O2 and O3 do.
+
     Raises:
-        UsageError: there is no such form or kind of input and output, or they do not go together.
+        UsageError: there is no such form, level or kind of input and output, or they do not go together.
     """
     form = form or target.form
-    for kind, given in ((Form, form), (Io, io)):
-        if given not in get_args(kind):
+    for kind, given in ((Form, form), (Io, io), (Level, level)):
+        if given is not None and given not in get_args(kind):
             raise UsageError(f"'{given}' is none of {', '.join(get_args(kind))}")
     suit = "suit-onnxruntime, " if target.engine == "onnxruntime-cpu" else ""
     expand = f"{suit}expand-new-operators{{opset={target.opset}}}"
+    if level in ("O1", "O2"):
+        return _dynamic(str(level), f"{preparation(target)}, {_SMOOTH}", expand, form == "qdq", options, io)
+    others = "others=float" if level == "O3" and "others=" not in options else ""
+    options = f"{others} {options}".strip()
+    smooth = f"{_SMOOTH}, " if level == "O3" else ""
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
-    insert = f"insert-qdq{{{options}}}" if options else "insert-qdq"
+    insert = f"{smooth}insert-qdq{{{options}}}" if options else "insert-qdq"
     # Strict integers add a bias where they rescale, at any precision: rounding it to s_x·s_w would only lose.
     fold = "fold-fake-quant{bias=float32}" if form == "integer" else "fold-fake-quant"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
     return f"{preparation(target)}, {insert}, {fold}, {ending}{codes}"
+
+
+_SMOOTH = "smooth{insert=true others=float}"
+
+
+def _dynamic(level: str, start: str, expand: str, qdq: bool, options: str, io: str) -> str:
+    if not qdq or options or io != "float":
+        raise UsageError(
+            f"{level} quantizes activations at run time: it makes neither QOperator nodes, integers only nor "
+            "codes as inputs, and takes no options of insert-qdq; O3 does"
+        )
+    per_token = "{per_token=true}" if level == "O1" else ""
+    return f"{start}, quantize-dynamic{per_token}, {expand}, finish"

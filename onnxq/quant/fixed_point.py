@@ -125,18 +125,21 @@ def fixed_point(
     ``where`` names the node in messages.
 
     Raises:
-        PassError: a multiplier is not finite, or no shift leaves room for the accumulator.
+        PassError: a multiplier is not finite, or no shift leaves room for the accumulator, or a multiplier
+            rounds to 0 or 1 and something that shows in the codes, or all that there was, is lost by it.
     """
     fixed = np.zeros(()) if constant is None else np.asarray(constant, np.float64)
     if not all(np.isfinite(term.real).all() for term in terms) or not np.isfinite(fixed).all():
         raise PassError(f"{where}: a ratio of scales is infinite or not a number; check the scales")
-    word = 32 if narrow and _error(terms, _shift(terms, zero_point, fixed, 32)) <= NARROW_ERROR else 64
-    shift = _shift(terms, zero_point, fixed, word)
+    word, shift = 32, _shift(terms, zero_point, fixed, 32)
+    if not narrow or _error(terms, shift) > NARROW_ERROR or _vanishes(terms, shift):
+        word, shift = 64, _shift(terms, zero_point, fixed, 64)
     if shift < 1:
         raise PassError(
             f"{where}: rescaling its result needs {65 - shift} bits and 64 are there; its output scale is "
             "too small for its input scales: calibrate again, or leave this node float"
         )
+    _require_something_left(terms, shift, where)
     multipliers = tuple(np.rint(term.real * 2.0**shift).astype(np.int64) for term in terms)
     offset = np.rint(fixed * 2.0**shift).astype(np.int64)
     for multiplier, term in zip(multipliers, terms, strict=True):
@@ -189,6 +192,40 @@ def _shift(terms: Sequence[Term], zero_point: int, constant: FloatArray, word: i
     if greatest > 0:
         shift = min(shift, MULTIPLIER_BITS - math.ceil(math.log2(greatest)))
     return shift
+
+
+def _vanishes(terms: Sequence[Term], shift: int) -> bool:
+    """Whether every multiplier rounds to 0 or 1, though some are not zero."""
+    reals = [np.abs(term.real) for term in terms if term.reach.any()]
+    greatest = max((float(np.max(real)) for real in reals), default=0.0)
+    return 0 < greatest < 1.5 * 2.0**-shift
+
+
+def _require_something_left(terms: Sequence[Term], shift: int, where: str) -> None:
+    """Accept multipliers of which those that round to 0 or 1 change no code.
+
+    Raises:
+        PassError: half a code or more is lost, or nothing is left of any input; names both scales.
+    """
+    remedy = "calibrate again with samples that use its range, or leave this node float"
+    if _vanishes(terms, shift):
+        real = max(float(np.max(np.abs(term.real))) for term in terms)
+        raise PassError(
+            f"{where}: its multiplier {real:.3g} rounds to {round(real * 2.0**shift)}·2^-{shift}, so that "
+            f"nothing is left of its inputs: the scale of its result is too large for theirs; {remedy}"
+        )
+    greatest = max((float(np.max(np.abs(term.real))) for term in terms), default=0.0)
+    for term in terms:
+        rounded = np.abs(np.rint(term.real * 2.0**shift))
+        lost = np.where(rounded <= 1, np.abs(np.abs(term.real) - rounded * 2.0**-shift) * term.reach, 0.0)
+        if (lost >= 0.5).any():
+            at = np.unravel_index(int(np.argmax(lost)), lost.shape)
+            real = float(np.broadcast_to(np.abs(term.real), lost.shape)[at])
+            raise PassError(
+                f"{where}: its multiplier {real:.3g} rounds to {round(real * 2.0**shift)}·2^-{shift}, which "
+                f"loses {float(lost[at]):.3g} codes, for the greatest is {greatest:.3g}: its scales are too "
+                f"far apart; use one scale for all channels, or equalize them, {remedy}"
+            )
 
 
 def _error(terms: Sequence[Term], shift: int) -> float:

@@ -13,15 +13,19 @@ from onnxq.errors import DataError
 from onnxq.graph.match import consumers, is_op
 from onnxq.graph.scopes import named_values
 from onnxq.pipeline.context import Context
-from onnxq.quant.output_search import search_ranges
+from onnxq.quant.output_search import Search, search_ranges
 from onnxq.quant.plan import Plan
 from onnxq.quant.resolve import Range
 
 __all__ = ["measured_ranges"]
 
 
-def measured_ranges(model: ir.Model, plan: Plan, method: Method, context: Context) -> dict[str, Range]:
+def measured_ranges(
+    model: ir.Model, plan: Plan, method: Method, context: Context, search: Search | None = None
+) -> dict[str, Range]:
     """Low and high of every value that ``plan`` wants measured, in float64.
+
+    ``search`` shrinks full ranges by running the model, in place of :func:`search_ranges` for the method eq.
 
     Raises:
         DataError: samples are missing or do not fit, or statistics lack a value.
@@ -38,9 +42,11 @@ def measured_ranges(model: ir.Model, plan: Plan, method: Method, context: Contex
             chosen = whole if _unclipped(values[decision.value]) else method
             statistic = observed[decision.value]
             ranges[decision.value] = chosen.range(statistic, decision.format, symmetric=decision.symmetric)
-    if isinstance(method, Eq):
+    if search is None and isinstance(method, Eq):
+        search = search_ranges
+    if search is not None:
         clipped = {name: ends for name, ends in ranges.items() if not _unclipped(values[name])}
-        ranges |= search_ranges(model, plan, clipped, _samples(context))
+        ranges |= search(model, plan, clipped, _samples(context))
     return ranges
 
 

@@ -12,9 +12,10 @@ section 3.2. There scales of weights and activations are refined in turns; here 
 since their ranges are found per channel from the weights themselves.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -26,9 +27,12 @@ from onnxq.quant.plan import Plan, ValueDecision
 from onnxq.quant.qparams import qparams_from_range
 from onnxq.runtime import Session
 
-__all__ = ["search_ranges"]
+__all__ = ["RememberedSearch", "Search", "search_ranges"]
 
 Range = tuple[float, float]
+
+Search: TypeAlias = Callable[[ir.Model, Plan, Mapping[str, Range], Samples], dict[str, Range]]
+"""Better ranges for some values of a plan: :func:`search_ranges`, or one that remembers."""
 
 SAMPLES = 8
 SHRINKINGS = np.linspace(1.0, 0.25, 16)
@@ -52,6 +56,34 @@ def search_ranges(
         for name, trial in trials.items():
             trial.add(made[name])
     return {name: trial.best() for name, trial in trials.items()}
+
+
+@dataclass(frozen=True)
+class RememberedSearch:
+    """The same for many plans of one model: a value is searched once for each format and set of readers."""
+
+    _found: dict[tuple[ValueDecision, frozenset[str]], Range | None] = field(default_factory=dict)
+
+    def __call__(
+        self, model: ir.Model, plan: Plan, full: Mapping[str, Range], samples: Samples
+    ) -> dict[str, Range]:
+        """As :func:`search_ranges`."""
+        quantized = {node.node for node in plan.nodes if node.quantized}
+        makers = _values(model)
+        keys = {d.value: _key(d, makers, quantized) for d in plan.values if d.value in full}
+        new = {name: full[name] for name, key in keys.items() if key not in self._found}
+        made = search_ranges(model, plan, new, samples) if new else {}
+        self._found.update((keys[name], made.get(name)) for name in new)
+        kept = {name: self._found[key] for name, key in keys.items()}
+        return {name: ends for name, ends in kept.items() if ends is not None}
+
+
+def _key(
+    decision: ValueDecision, values: Mapping[str | None, ir.Value], quantized: set[str]
+) -> tuple[ValueDecision, frozenset[str]]:
+    value = values.get(decision.value)
+    readers = {node.outputs[0].name or "" for node in consumers(value)} if value is not None else set()
+    return replace(decision, group="", readers=None), frozenset(readers & quantized)
 
 
 @dataclass
@@ -107,8 +139,7 @@ def _fake_quantized(x: Array, ends: Range, decision: ValueDecision) -> FloatArra
 
 def _trials(model: ir.Model, plan: Plan, full: Mapping[str, Range]) -> Iterator[_Trial]:
     quantized = {node.node for node in plan.nodes if node.quantized}
-    values = {value.name: value for value in model.graph.inputs}
-    values |= {value.name: value for node in model.graph for value in node.outputs}
+    values = _values(model)
     for decision in plan.values:
         value = values.get(decision.value)
         if value is None or decision.value not in full or decision.axis is not None:
@@ -116,6 +147,11 @@ def _trials(model: ir.Model, plan: Plan, full: Mapping[str, Range]) -> Iterator[
         readers = [n for n in consumers(value) if n.outputs[0].name in quantized and _is_linear(n, value)]
         if readers:
             yield _Trial(decision, full[decision.value], Session(_alone(model, value, readers)))
+
+
+def _values(model: ir.Model) -> dict[str | None, ir.Value]:
+    made = {value.name: value for node in model.graph for value in node.outputs}
+    return {value.name: value for value in model.graph.inputs} | made
 
 
 def _is_linear(node: ir.Node, value: ir.Value) -> bool:

@@ -5,12 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, get_input, is_op, producer, rank
+from onnxq.graph.match import constant, get_input, is_op, producer, rank, static_shape
 from onnxq.graph.rewriter import Rewriter
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.qparams import QParams
 
-__all__ = ["dequantized", "insert_pair", "parameters", "qparams_of", "through_fake_quant"]
+__all__ = [
+    "blocked_qparams_of",
+    "dequantized",
+    "insert_pair",
+    "parameters",
+    "qparams_of",
+    "through_fake_quant",
+]
 
 _FORMATS = {
     "int8": IntFormat(8, signed=True),
@@ -45,6 +52,22 @@ def qparams_of(node: ir.Node) -> QParams | None:
     if axis < 0 and (axes := rank(node.inputs[0])) is not None:
         axis += axes
     return QParams(scale, np.broadcast_to(zero_point, scale.shape), fmt, axis)
+
+
+def blocked_qparams_of(node: ir.Node) -> QParams | None:
+    """The parameters of a QuantizeLinear or DequantizeLinear of opset 21 whose blocks fill its input."""
+    scale, zero_point = constant(get_input(node, 1)), constant(get_input(node, 2))
+    block, shape = node.attributes.get_int("block_size", 0), static_shape(get_input(node, 0))
+    if block < 1 or shape is None or scale is None or scale.dtype != np.float32 or zero_point is None:
+        return None
+    formats = {**_FORMATS, "int4": IntFormat(4, signed=True)}
+    if zero_point.dtype.name not in formats or zero_point.shape != scale.shape or scale.ndim != len(shape):
+        return None
+    axis = node.attributes.get_int("axis", 1) % scale.ndim
+    if tuple(n * (block if i == axis else 1) for i, n in enumerate(scale.shape)) != tuple(shape):
+        return None
+    fmt = formats[zero_point.dtype.name]
+    return QParams(scale, zero_point.astype(fmt.dtype), fmt, axis, block)
 
 
 def dequantized(value: ir.Value | None) -> tuple[ir.Node, QParams] | None:

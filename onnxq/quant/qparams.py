@@ -27,6 +27,7 @@ SHORT_SCALE_BITS = 16
 class QParams:
     """Scale and zero point of one value: rank 0 per tensor, rank 1 along ``axis`` per channel.
 
+    With a ``block`` they have the rank of the value, and each entry is for so many elements along ``axis``.
     scale: float32, finite and > 0. zero_point: of the format's dtype, same shape as scale.
     """
 
@@ -34,11 +35,14 @@ class QParams:
     zero_point: IntArray
     format: IntFormat
     axis: int | None = None
+    block: int | None = None
 
     def broadcast(self, array: Array, rank: int) -> Array:
         """``scale`` or ``zero_point`` shaped to meet a tensor of ``rank`` axes."""
         if self.axis is None:
             return array
+        if self.block is not None:
+            return np.repeat(array, self.block, self.axis)
         shape = [1] * rank
         shape[self.axis] = -1
         return array.reshape(shape)
@@ -61,7 +65,7 @@ class QParams:
         """Whether both give every code the same meaning."""
         return (
             self.format == other.format
-            and self.axis == other.axis
+            and (self.axis, self.block) == (other.axis, other.block)
             and np.array_equal(self.scale, other.scale)
             and np.array_equal(self.zero_point, other.zero_point)
         )

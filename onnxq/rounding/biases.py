@@ -8,7 +8,7 @@ from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.quant.operators import bias_add
 
-__all__ = ["has_bias", "shift_bias"]
+__all__ = ["bias_place", "has_bias", "shift_bias"]
 
 
 def has_bias(node: ir.Node, outputs: int) -> bool:
@@ -16,7 +16,7 @@ def has_bias(node: ir.Node, outputs: int) -> bool:
 
     A Conv or Gemm without bias can; a MatMul has one if an Add of a constant is behind it.
     """
-    place = _place(node)
+    place = bias_place(node)
     if place is None:
         return False
     value = get_input(*place)
@@ -26,7 +26,7 @@ def has_bias(node: ir.Node, outputs: int) -> bool:
 
 def shift_bias(node: ir.Node, shift: FloatArray, rw: Rewriter) -> None:
     """Add ``shift`` [outputs] to the bias of a node that :func:`has_bias`; equal ones are no edit."""
-    place = _place(node)
+    place = bias_place(node)
     if place is None:
         return
     value = get_input(*place)
@@ -38,7 +38,7 @@ def shift_bias(node: ir.Node, shift: FloatArray, rw: Rewriter) -> None:
         rw.set_input(*place, rw.const(new, name))
 
 
-def _place(node: ir.Node) -> tuple[ir.Node, int] | None:
+def bias_place(node: ir.Node) -> tuple[ir.Node, int] | None:
     """The node that reads the bias, and as which input."""
     if not is_op(node, "MatMul"):
         return node, 2

@@ -22,10 +22,11 @@ from onnxq.rounding.descent import descend
 from onnxq.rounding.gptq import gptq
 from onnxq.rounding.observed import Evidence
 from onnxq.rounding.quadratic import Quadratic, Sums
+from onnxq.rounding.rounded import Rounded
 from onnxq.rounding.scales import can_narrow, narrowed
 from onnxq.rounding.steps import Steps
 
-__all__ = ["METHODS", "Freedom", "Rounded", "round_layer"]
+__all__ = ["METHODS", "Freedom", "round_layer"]
 
 Method = Callable[[FloatArray, FloatArray, Steps], FloatArray]
 
@@ -49,22 +50,6 @@ class Freedom:
     move: bool = True
     bias: bool = True
     scale: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class Rounded:
-    """A layer's new parameters.
-
-    weights, scale: [groups, outputs, inputs], weights being whole multiples of scale. shift: what the bias
-    gains, [groups, outputs]. ``before`` and ``after``: mean squared error of each output, [groups, outputs],
-    on the held-back rows, by nearest rounding and now.
-    """
-
-    weights: FloatArray
-    scale: FloatArray
-    shift: FloatArray
-    before: FloatArray
-    after: FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,14 +16,12 @@ from onnxq.errors import DataError
 from onnxq.graph.numeric import Array, FloatArray
 from onnxq.rounding.quadratic import Means
 from onnxq.rounding.sites import Site
+from onnxq.rounding.split import HELD_BACK, chooses, is_held_back
 from onnxq.rounding.twin import Twin
 from onnxq.rounding.windows import Picked, pick
 from onnxq.runtime import Session
 
-__all__ = ["HELD_BACK", "Evidence", "Observer"]
-
-HELD_BACK = 4
-"""Every fourth sample is not learned from: on it a new weight has to prove itself."""
+__all__ = ["Evidence", "Observer"]
 
 _TARGET_BYTES = 2**28
 """Float outputs held in memory at a time."""
@@ -33,7 +31,7 @@ S = TypeVar("S", bound=Means)
 
 @dataclass(frozen=True, eq=False)
 class Evidence(Generic[S]):
-    """Sums of one layer over the rows to learn from, and over those held back."""
+    """Sums of one layer over the rows to learn from, and over those to choose by."""
 
     learned: S
     held: S
@@ -56,6 +54,10 @@ class Observer(Generic[S]):
     seed: int
     skips: Mapping[Site, tuple[ir.Node, int]] = field(default_factory=dict)
     _targets: dict[int, list[FloatArray]] = field(default_factory=dict)
+    _chunks: Sequence[range] = ()
+
+    def __post_init__(self) -> None:
+        self._chunks = tuple(self._fitting())
 
     def evidence(self, orders: range) -> list[Evidence[S]]:
         """Sums over inputs behind the quantized prefix and float outputs, for some layers in a row.
@@ -77,12 +79,17 @@ class Observer(Generic[S]):
     def _target(self, order: int) -> list[FloatArray]:
         """Float outputs without bias of one layer, [rows, groups, outputs] for each sample."""
         if order not in self._targets:
-            self._run_twin(self._fitting(order))
+            chunk = next(chunk for chunk in self._chunks if order in chunk)
+            self._run_twin(range(order, chunk.stop), chunk)
         return self._targets.pop(order)
 
-    def _run_twin(self, orders: range) -> None:
+    def _run_twin(self, orders: range, chunk: range) -> None:
+        """Float outputs of some layers. All values of the chunk are asked for, whichever layer is first.
+
+        ONNX Runtime fuses around what it must hand out: a resumed run asks for the same to see the same bits.
+        """
         self._targets = {order: [] for order in orders}
-        names = {order: self._names(self.layers[order], twin=True) for order in orders}
+        names = {order: self._names(self.layers[order], twin=True) for order in chunk}
         weights = {order: self.layers[order].matrices(self.layers[order].weight) for order in orders}
         for index, arrays in enumerate(self._runs(self.twin.model, names)):
             for order in orders:
@@ -96,14 +103,16 @@ class Observer(Generic[S]):
         values = ((self.twin.nodes[node] if twin else node).inputs[index] for node, index in places)
         return [(value.name if value is not None else None) or "" for value in values]
 
-    def _fitting(self, start: int) -> range:
-        """The layers from ``start`` on whose float outputs fit into memory together."""
-        budget = _TARGET_BYTES
-        for stop in range(start, len(self.layers)):
-            budget -= 4 * self.rows * self.layers[stop].outputs
-            if budget < 0 and stop > start:
-                return range(start, stop)
-        return range(start, len(self.layers))
+    def _fitting(self) -> Iterator[range]:
+        """The layers in parts whose float outputs fit into memory together."""
+        start, budget = 0, _TARGET_BYTES
+        for stop, layer in enumerate(self.layers):
+            need = 4 * self.rows * layer.outputs
+            if need > budget and stop > start:
+                yield range(start, stop)
+                start, budget = stop, _TARGET_BYTES
+            budget -= need
+        yield range(start, len(self.layers))
 
     def _look(
         self, order: int, index: int, arrays: Sequence[Array]
@@ -121,8 +130,12 @@ class Observer(Generic[S]):
 
     def _split(self, evidence: Evidence[S], index: int) -> Iterator[tuple[S, slice]]:
         """Whole samples are held back where there are enough of them, else rows."""
-        if len(self.samples) >= HELD_BACK:
-            yield (evidence.held if index % HELD_BACK == HELD_BACK - 1 else evidence.learned), slice(None)
+        count = len(self.samples)
+        if count >= HELD_BACK:
+            if not is_held_back(index, count):
+                yield evidence.learned, slice(None)
+            elif chooses(index, count):
+                yield evidence.held, slice(None)
             return
         yield evidence.learned, slice(0, None, 2)
         yield evidence.held, slice(1, None, 2)

@@ -1,7 +1,7 @@
 """Which layers a pass may tune, and in which order."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -17,6 +17,9 @@ __all__ = ["FewSamplesWarning", "Schedule", "find_sites", "need_samples", "plan_
 
 FEW = 8
 
+_ROUND_BYTES = 2**28
+"""Sums over the rows of the layers that are measured together."""
+
 
 class FewSamplesWarning(UserWarning):
     """There are so few samples that what is learned from them may not hold for others."""
@@ -28,7 +31,8 @@ class Schedule:
 
     ``rounds`` are ranges of positions in it that are measured together: layers that do not depend on each
     other. More at a time would learn to make up for errors that the layers before them lose meanwhile.
-    ``depth`` says how many layers lie before a value.
+    A round whose matrices of products would not fit into memory together is cut. ``depth`` says how many
+    layers lie before a value.
     """
 
     layers: tuple[Site, ...]
@@ -59,10 +63,24 @@ def plan_schedule(model: ir.Model, sites: list[Site]) -> Schedule:
     depth = depths(model, sites)
     layers: list[Site] = []
     rounds: list[range] = []
-    for group in levels(sites, depth):
+    for group in (part for level in levels(sites, depth) for part in _fitting(level)):
         rounds.append(range(len(layers), len(layers) + len(group)))
         layers += group
     return Schedule(tuple(layers), tuple(rounds), depth)
+
+
+def _fitting(level: list[Site]) -> Iterator[list[Site]]:
+    """The sites of a level in parts of bounded memory; one site at least."""
+    part: list[Site] = []
+    room = _ROUND_BYTES
+    for site in level:
+        groups, outputs, inputs = site.matrices(site.weight).shape
+        need = 2 * 8 * groups * inputs * (inputs + outputs)
+        if part and need > room:
+            yield part
+            part, room = [], _ROUND_BYTES
+        part, room = [*part, site], room - need
+    yield part
 
 
 def need_samples(context: Context, what: str) -> Samples:

@@ -16,7 +16,7 @@ from onnxq.graph.match import constant, get_input, is_op, producer, rank, sole_c
 from onnxq.graph.numeric import Array, FloatArray
 from onnxq.graph.scopes import all_nodes, subgraphs
 from onnxq.quant.operators import LINEAR
-from onnxq.quant.qdq import dequantized, qparams_of
+from onnxq.quant.qdq import blocked_qparams_of, qparams_of
 from onnxq.quant.qparams import QParams
 
 __all__ = ["MAX_INPUTS", "Site", "depths", "find_site", "levels", "linear_nodes"]
@@ -56,20 +56,26 @@ class Site:
         groups, outputs, _ = self.matrices(self.weight).shape
         return int(groups * outputs)
 
+    @property
+    def real(self) -> FloatArray:
+        """The weight as float64 matrices."""
+        return self.matrices(self.weight).astype(np.float64)
+
     def matrices(self, array: Array) -> Array:
         """An array shaped like the weight as [groups, outputs, inputs]."""
         if is_op(self.node, "Conv"):
             return array.reshape(self.groups, array.shape[0] // self.groups, -1)
-        return (array if self._transposed else array.T)[None]
+        return (array if self.transposed else array.T)[None]
 
     def layout(self, matrices: Array) -> Array:
         """The inverse of :meth:`matrices`."""
         if is_op(self.node, "Conv"):
             return matrices.reshape(self.weight.shape)
-        return np.ascontiguousarray(matrices[0] if self._transposed else matrices[0].T)
+        return np.ascontiguousarray(matrices[0] if self.transposed else matrices[0].T)
 
     @property
-    def _transposed(self) -> bool:
+    def transposed(self) -> bool:
+        """Whether a matrix has a row for each output."""
         return is_op(self.node, "Gemm") and bool(self.node.attributes.get_int("transB", 0))
 
 
@@ -132,11 +138,14 @@ def _reads(node: ir.Node) -> Iterator[ir.Value]:
 
 def _fake_quantized(node: ir.Node) -> tuple[ir.Node, FloatArray, QParams] | None:
     """The QuantizeLinear of a node's weight, the float weight before it and the parameters."""
-    pair = dequantized(get_input(node, 1))
-    quantize = None if pair is None else producer(pair[0], 0, "QuantizeLinear")
-    if quantize is None:
+    back = producer(get_input(node, 1), 0, "DequantizeLinear")
+    quantize = None if back is None else producer(back, 0, "QuantizeLinear")
+    if back is None or quantize is None:
         return None
-    weight, qparams = constant(quantize.inputs[0]), qparams_of(quantize)
-    if weight is None or weight.dtype != np.float32 or qparams is None or not np.isfinite(weight).all():
+    weight = constant(quantize.inputs[0])
+    qparams, again = (qparams_of(each) or blocked_qparams_of(each) for each in (quantize, back))
+    if weight is None or weight.dtype != np.float32 or not np.isfinite(weight).all():
+        return None
+    if qparams is None or again is None or not qparams.same_as(again):
         return None
     return quantize, weight, qparams

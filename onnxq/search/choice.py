@@ -2,10 +2,10 @@
 
     1 calibration method   percentile:99.999 (the default), minmax, percentile:99.99, mse, entropy
     2 channel scales       none, equalize, smooth, both               before insert-qdq
-    3 rounding             nearest, correct-bias, round-weights and both       behind insert-qdq
+    3 rounding             nearest, round-weights, correct-bias                behind insert-qdq
     4 mixed precision      98, 95 and 90 % of the nodes stay on 8 bits (onnxq.search.precision)
 
-A rung tries what its passes can do: answers whose passes are not there are left out. So at most fourteen
+A rung tries what its passes can do: answers whose passes are not there are left out. So at most thirteen
 models are made, not the hundreds of all combinations. Each rung ends when its part of the time is over, so
 that the ones above it get theirs; what was begun then is given up.
 """
@@ -25,7 +25,7 @@ COVERAGES = (0.98, 0.95, 0.9)
 
 _METHODS = ("minmax", "percentile:99.99", "mse", "entropy")
 _SCALES = (("equalize",), ("smooth",), ("equalize", "smooth"))
-_ROUNDING = (("correct-bias",), ("round-weights",), ("round-weights", "correct-bias"))
+_ROUNDING = (("round-weights",), ("correct-bias",))
 _BEFORE, _BEHIND = frozenset({"equalize", "smooth"}), frozenset({"correct-bias", "round-weights"})
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxq import model_io
 from onnxq._version import __version__
-from onnxq.errors import CheckError, OnnxqError
+from onnxq.errors import OnnxqError
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import run_pipeline
@@ -46,6 +46,8 @@ class Climb:
     trials: list[Trial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     finished: bool = True
+    hopeless: bool = False
+    """Whether the metric could not be taken of the float model."""
     _prepared: dict[str, ir.Model] = field(default_factory=dict)
     _kept: dict[str, ir.Model] = field(default_factory=dict)
     """The model of the best trial that was made here, by its pipeline."""
@@ -55,10 +57,12 @@ class Climb:
         """Every rung, then mixed precision; the best trial.
 
         Raises:
-            CheckError: nothing could be measured.
+            MetricError: nothing could be measured.
         """
         choice = Choice(method=inserter_of(self.start).method)
         best = self.try_one(choice)
+        if best.value is None and self.hopeless:
+            raise MetricError(f"{best.failure}; so it did for the float model: nothing can be compared")
         self.clock.strict = best.value is not None
         for rung in RUNGS:
             self.clock.until = rung.until
@@ -76,7 +80,7 @@ class Climb:
                 best = trial
         if best.value is None:
             listed = "; ".join(f"{trial.title}: {trial.failure}" for trial in self.trials)
-            raise CheckError(f"no candidate could be made and measured: {listed}")
+            raise MetricError(f"no candidate could be made and measured: {listed}")
         return best
 
     def try_one(self, choice: Choice) -> Trial:
@@ -182,6 +186,7 @@ class Climb:
             return self.metric(path)
         except MetricError as error:
             self.notes.append(f"the float model itself: {error}")
+            self.hopeless = True
             return None
 
     def again(self, best: Trial) -> tuple[ir.Model, Trial]:

@@ -114,7 +114,7 @@ def auto(
         timeout: seconds that a metric command may take for one model.
 
     Raises:
-        CheckError: no candidate could be made and measured; names each with its reason.
+        MetricError: no candidate could be made and measured; names each with its reason.
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
     """
     if not time_budget > 0:
@@ -126,13 +126,14 @@ def auto(
     samples = api.load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
     parts = split(samples) if metric is None or _is_sqnr(metric) else (samples, samples)
     clock = Clock(progress, time_budget)
-    context = MemoContext(wanted, parts[0], seed, clock)
+    where = Path(folder) if folder is not None else None
+    context = MemoContext(wanted, parts[0], seed, clock, checkpoints=where)
     digest = _digest(source) if isinstance(model, ir.Model) else model_io.sha256_of(Path(model))
     start = parse(quantizing(wanted, form, api.with_recipe(options, recipe), io))
     reference = run_pipeline(source.clone(), cut(start)[0], context).model
     chosen = open_metric(metric, Sqnr(reference, Held(tuple(some(parts[1], _SCORED)))), timeout)
     identity = [digest, samples.fingerprint(), str(len(parts[0])), _facts(wanted), chosen.name, str(seed)]
-    results = Results(Path(folder) if folder is not None else None, identity)
+    results = Results(where, identity)
     climb = Climb(source, digest, context, clock, chosen, results, start)
     if parts[0] is parts[1] and isinstance(chosen, Sqnr):
         climb.notes.append(

@@ -1,5 +1,10 @@
-"""What a search makes as large as it can: SQNR, a Python function, or a command that prints a number."""
+"""What a search makes as large as it can: SQNR, a Python function, or a command that prints a number.
 
+A metric that raises, ends with an error, prints no number or gives NaN fails for that model, and the search
+goes on with the others. If it fails for the float model and for the first candidate, the search ends at once.
+"""
+
+import importlib.util
 import math
 import re
 import shlex
@@ -7,12 +12,12 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import onnx_ir as ir
 
 from onnxq.data.samples import Samples
-from onnxq.errors import CheckError, UsageError
+from onnxq.errors import OnnxqError, UsageError
 from onnxq.evaluate.compare import compare
 
 __all__ = ["Command", "Function", "Metric", "MetricError", "MetricLike", "Sqnr", "open_metric"]
@@ -23,8 +28,10 @@ TIMEOUT = 600.0
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
 _SHOWN = 200
 
+_IN_FILE = re.compile(r"(?P<file>[^{}]+\.py):(?P<name>[A-Za-z_]\w*)")
 
-class MetricError(CheckError):
+
+class MetricError(OnnxqError):
     """A metric could not be computed for one model; the search goes on with the others."""
 
 
@@ -107,7 +114,7 @@ class Command:
         except OSError as error:
             raise MetricError(f"the metric command '{words[0]}' cannot be run: {error.strerror}") from error
         if done.returncode:
-            said = _short(done.stderr or done.stdout)
+            said = _short(done.stderr or done.stdout) or "it said nothing"
             raise MetricError(f"the metric command ended with exit code {done.returncode}: {said}")
         if not (numbers := _NUMBER.findall(done.stdout)):
             raise MetricError(f"the metric command printed no number: {_short(done.stdout) or 'nothing'}")
@@ -115,25 +122,48 @@ class Command:
 
 
 def open_metric(metric: MetricLike | None, default: Metric, timeout: float = TIMEOUT) -> Metric:
-    """The metric that a user means: none or ``SQNR`` is ``default``, any other text a command.
+    """The metric that a user means: none or ``SQNR`` is ``default``, ``FILE.py:NAME`` a function.
+
+    Any other text is a command.
 
     Raises:
-        UsageError: the command cannot be split into words or does not name ``{model}``.
+        UsageError: the file or the function is not there or cannot be loaded, or the command cannot be split
+            into words or does not name ``{model}``.
     """
     if metric is None or (isinstance(metric, str) and metric.strip().lower() == "sqnr"):
         return default
     if not isinstance(metric, str):
         return Function(metric)
+    if (named := _IN_FILE.fullmatch(metric.strip())) is not None:
+        return Function(_load(Path(named["file"]), named["name"]))
     try:
         words = shlex.split(metric)
     except ValueError as error:
         raise UsageError(f"cannot read the metric command: {error}: {metric}") from error
     if not any("{model}" in word for word in words):
         raise UsageError(
-            f"the metric '{metric}' is neither SQNR nor a command with {{model}} in it, "
+            f"the metric '{metric}' is neither SQNR nor FILE.py:FUNCTION nor a command with {{model}} in it, "
             "such as 'python evaluate.py {model}'"
         )
     return Command(tuple(words), timeout)
+
+
+def _load(path: Path, name: str) -> Callable[[Path], float]:
+    """A function of a Python file, which is run for it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"there is no Python file '{path}' for the metric")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's code may raise anything
+        raise UsageError(
+            f"the metric's file '{path}' raised {type(error).__name__}: {_short(str(error))}"
+        ) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise UsageError(f"'{path}' has no function '{name}' for the metric")
+    return cast("Callable[[Path], float]", found)
 
 
 def _finite(value: float, what: str) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.equalization._biases import move_biases
 from onnxq.passes.equalization._report import note
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
@@ -38,6 +39,10 @@ class Equalize(Pass):
     than ``gain`` dB stay as they are, for every change of weights is a new draw of rounding errors. ``alpha``
     gives a number to take s = max|X|^α / max|W|^(1−α) instead. Needs calibration samples.
 
+    ``absorb`` first takes a number z per channel out of values that only linear operators without padding
+    read, and gives it back to their biases, W x + b = W (x − z) + (W z + b): the middle of the range, behind
+    a Relu the smallest value of the samples, which is exact as long as no input goes below it.
+
     Channels that were silent during calibration are magnified no further than one step of the widest.
 
     After Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction,
@@ -52,15 +57,18 @@ class Equalize(Pass):
     clips: bool | Literal["auto"] = "auto"
     per_channel: bool | None = None
     gain: float = 3.0
+    absorb: bool = False
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
-        target = self._target(context.target)
+        target, linear = self._target(context.target), frozenset({"Conv", "ConvTranspose"})
+        if self.absorb:
+            move_biases(rw, context, linear | {"Gemm", "MatMul"}, self.gain, rectified=True)
         clips = "Conv" not in target.per_channel if self.clips == "auto" else self.clips
         rules = Rules(gates=frozenset(self.gates) & frozenset(GATES), clips=clips)
         alpha = None if self.alpha == "auto" else self.alpha
-        choice = Choice(frozenset({"Conv", "ConvTranspose"}), rules=rules, alpha=alpha, gain=self.gain)
+        choice = Choice(linear, rules=rules, alpha=alpha, gain=self.gain)
         scaling = decide(rw.model, context.observe, target, choice)
-        note(rw, context, scaling)
+        note(rw, context, scaling, linear)
         apply(scaling, rw)
 
     def _target(self, base: Target) -> Target:

@@ -39,7 +39,7 @@ class LowerInteger(Pass):
        an integer output. Names stay; ``onnxq.scale.<name>`` and ``onnxq.zero_point.<name>`` are metadata.
     2. Linear operators, sums, products and averages compute exact integers and rescale them with one
        rounding. Relu and Clip in front of a Q only narrow the clamp.
-    3. Elementwise functions of one tensor become tables of 256 codes, computed by ONNX Runtime.
+    3. Elementwise functions of one tensor become tables of all its codes, computed by ONNX Runtime.
     4. Operators that move or choose numbers run on codes.
 
     ``rounding`` says what happens half-way between two codes: ``half-even`` as ONNX, ``half-up`` or
@@ -51,6 +51,11 @@ class LowerInteger(Pass):
     place of 30. choose-integer-types before it gives inner tensors the types that the dialect wants. Sums
     of products that can reach ``2^max_accumulator_bits`` are an error; in the int32 dialect all numbers stay
     below that. With 24 float32 holds them all exactly, which OpenVINO makes of int32.
+
+    Activations have 8 or 16 bits, in any mixture, weights 8. Integer products take 8 bits, so an operand of
+    16 is multiplied as two halves, ``q = 256·h + l``, and both sums are added in as many bits as they need;
+    ``max_accumulator_bits`` is for each of them. Functions of 16-bit codes are tables of 65,536. ``int32``
+    and ``rounding=tflite`` take 8 bits only.
 
     Interval arithmetic over the actual weights proves that no word of the result overflows; where one can,
     that is an error with the node and its bits.

@@ -17,7 +17,7 @@ from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.bias import BiasSite, accumulator_qparams, bias_codes, find_bias, finer_scale, roomy_scale
 from onnxq.quant.operators import LINEAR, bias_stays_float
-from onnxq.quant.qdq import parameters, qparams_of
+from onnxq.quant.qdq import blocked_qparams_of, parameters, qparams_of
 from onnxq.quant.qparams import QParams
 from onnxq.targets.target import Target
 
@@ -140,12 +140,15 @@ def _fold_constant(node: ir.Node, rw: Rewriter) -> None:
     array = constant(get_input(node, 0))
     if array is None or array.dtype != np.float32:
         return None
-    qparams = qparams_of(node)
+    qparams = qparams_of(node) or blocked_qparams_of(node)
     if qparams is None:
         return rw.skip(node, "its scale is not a float32 constant, or its format is no 8- or 16-bit integer")
     if node.outputs[0].is_graph_output():
         return rw.skip(node, "its output is an output of the model")
-    rw.replace(node, rw.const(_codes(node, array, qparams), node.outputs[0].name or "codes"))
+    codes, zero_point = _codes(node, array, qparams), constant(get_input(node, 2))
+    if qparams.block is not None and zero_point is not None:
+        codes = codes.astype(zero_point.dtype)  # 4 bits are computed in 8
+    rw.replace(node, rw.const(codes, node.outputs[0].name or "codes"))
     return None
 
 

@@ -17,11 +17,12 @@ from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.measured import measured_ranges
+from onnxq.quant.others import linear_only, widened
 from onnxq.quant.placement import check_shapes, plan
 from onnxq.quant.plan import Plan, Role, ValueDecision
 from onnxq.quant.qdq import insert_pair, parameters
 from onnxq.quant.qparams import QParams
-from onnxq.quant.recipe import load_recipe
+from onnxq.quant.recipe import FLOAT, Recipe, load_recipe
 from onnxq.quant.resolve import constant_ranges, resolve
 from onnxq.targets.target import Target
 
@@ -54,7 +55,9 @@ class InsertQdq(Pass):
     the pair, so that later passes can still move them; biases become integers when fake-quant is folded.
     Values that have Q/DQ already are left alone: trained ranges win. The options override the target; a
     recipe (:mod:`onnxq.quant.recipe`; the path of a TOML file, or its text) says what single nodes and values
-    shall have. Formats of 16 bits raise the model to opset 21, the first that has them.
+    shall have. ``others`` is what operators compute on that do not multiply by a weight: ``float``,
+    or a format such as ``int16`` for all values that no Conv, Gemm or MatMul reads, so that a residual stream
+    keeps its narrow channels. Formats of 16 bits raise the model to opset 21, the first that has them.
 
     With ``weights=integer`` the codes of weights are written at once, in place of the float weights.
 
@@ -75,6 +78,7 @@ class InsertQdq(Pass):
     method: str = DEFAULT_METHOD
     weights: Weights = Weights.FAKE
     trainable: bool = False
+    others: str | None = None
 
     def plan(self, model: ir.Model, context: Context, /) -> Plan:
         """The decisions this pass would apply to ``model``.
@@ -85,7 +89,12 @@ class InsertQdq(Pass):
         """
         target = self.target(context.target)
         check_shapes(model, target)
-        return plan(model, target, None if self.recipe is None else load_recipe(self.recipe))
+        recipe = None if self.recipe is None else load_recipe(self.recipe)
+        first = plan(model, target, recipe)
+        if self.others in (None, FLOAT):
+            return first
+        wider = widened(first, model, str(self.others)).rules
+        return plan(model, target, Recipe((*wider, *(recipe.rules if recipe is not None else ()))))
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         if self.trainable and self.weights == Weights.INTEGER:
@@ -127,6 +136,10 @@ class InsertQdq(Pass):
             changes["symmetric"] = self.symmetric
         if self.per_channel is False:
             changes["per_channel"] = frozenset[str]()
+        if self.others == FLOAT:
+            base = linear_only(base)
+        elif self.others is not None:
+            _allowed(IntFormat.parse(self.others), base)
         return replace(base, **changes) if changes else base  # type: ignore[arg-type]
 
 

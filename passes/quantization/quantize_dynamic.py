@@ -7,14 +7,15 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.errors import PassError
-from onnxq.graph.match import constant, get_input, is_op
+from onnxq.graph.match import constant, get_input, is_float, is_op
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import Rewriter
-from onnxq.graph.scopes import all_nodes
+from onnxq.graph.scopes import Scope, all_nodes, scopes
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.operators import weight_axis
+from onnxq.quant.plan import NodeDecision, Plan
 from onnxq.quant.qparams import SMALLEST_SCALE, qparams_from_range
 
 __all__ = ["QuantizeDynamic"]
@@ -56,10 +57,27 @@ class QuantizeDynamic(Pass):
     per_token: bool = False
     conv: bool = False
 
+    @property
+    def _roots(self) -> tuple[str, ...]:
+        return ("MatMul", "Gemm", "Conv") if self.conv else ("MatMul", "Gemm")
+
+    def plan(self, model: ir.Model, context: Context, /) -> Plan:
+        """Which nodes this pass would quantize; values get no Q/DQ."""
+        nodes = ((node, scope) for scope in scopes(model) for node in scope.graph)
+        found = (self._decision(node, scope) for node, scope in nodes if not is_op(node, "Constant"))
+        return Plan(context.target.name, tuple(found), ())
+
+    def _decision(self, node: ir.Node, scope: Scope) -> NodeDecision:
+        able = is_op(node, *self._roots)
+        reason = _why_not(node) if able else "integers only multiply: quantize-dynamic leaves it float"
+        floats = any(is_float(value) for value in (*node.inputs, *node.outputs))
+        why = reason or "integer operator, its input is quantized at run time"
+        name = next((output.name for output in node.outputs if output.name), node.name or "")
+        return NodeDecision(name, node.op_type, scope.path, not reason, why, floats)
+
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         opset = rw.model.opset_imports.get("") or 0
-        roots = ("MatMul", "Gemm", "Conv") if self.conv else ("MatMul", "Gemm")
-        nodes = [node for node in all_nodes(rw.model) if is_op(node, *roots)]
+        nodes = [node for node in all_nodes(rw.model) if is_op(node, *self._roots)]
         if nodes and opset < OPSET:
             raise PassError(f"quantize-dynamic needs opset {OPSET} or later, the model has {opset}")
         work = _Work(rw, self.per_token, opset)

@@ -15,10 +15,11 @@ from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.rounding.biases import has_bias, shift_bias
 from onnxq.rounding.observed import Evidence, Observer
-from onnxq.rounding.output_error import OutputError
+from onnxq.rounding.output_error import OutputError, closer
 from onnxq.rounding.quadratic import Means
 from onnxq.rounding.schedule import find_sites, need_samples, plan_schedule
 from onnxq.rounding.sites import Site
+from onnxq.rounding.split import chooses, proves
 from onnxq.rounding.steps import steps_of
 from onnxq.rounding.twin import float_twin, mark_tuned
 
@@ -34,10 +35,11 @@ class CorrectBias(Pass):
     x: what the layer reads in the float model (the same graph without its Q/DQ pairs). x̂: what it reads
     behind the quantized layers before it, which are corrected by then. Ŵ: its rounded weights.
 
-    Done blindly this ruins models. Every fourth sample is held back: a channel is shifted only if its output
-    error there falls. Of two ways, one that keeps all such shifts and one that keeps a layer's only if the
-    error of the model's outputs there falls at once, the one that ends with the smaller error is taken; none
-    if that is not smaller than before. With fewer than four samples half of the positions are held back.
+    Done blindly this ruins models. Every fourth sample is held back, half of them to choose by, the others as
+    proof (onnxq.rounding.split): a channel is shifted only if its output error falls. Of two ways, one that
+    keeps all such shifts and one that keeps a layer's only if the error of the model's outputs falls at once,
+    the one that ends with the smaller error is taken; none unless the outputs are closer on the samples that
+    are proof, by more than chance. With fewer than four samples half of the positions are held back.
 
     Conv, Gemm, and MatMul with an Add behind it, in the main graph, with a fake-quantized weight each.
     The pass runs once: then the float biases are gone. round-weights corrects biases itself.
@@ -55,10 +57,11 @@ class CorrectBias(Pass):
         if not sites:
             return
         samples = need_samples(context, self.name)
-        error = OutputError(float_twin(rw.model).model, samples)
+        twin = float_twin(rw.model)
+        error, proof = (OutputError(rw.model, twin, samples, part) for part in (chooses, proves))
         trials = [self._try(rw.model, error, at_once, samples, context) for at_once in (False, True)]
         best = min(trials, key=lambda trial: trial.error)
-        if best.error >= error.of(rw.model):
+        if not closer(proof.of(best.model), proof.of(rw.model)):
             rw.skip("the model", "no correction brings its outputs closer to those of the float model")
             return
         for node, shift in best.shifts.items():
@@ -76,7 +79,7 @@ class CorrectBias(Pass):
         sites = [site for site in find_sites(rw) if has_bias(site.node, site.outputs)]
         schedule = plan_schedule(copy, sites)
         observer = Observer(Means, copy, float_twin(copy), schedule.layers, samples, self.rows, context.seed)
-        trial = _Trial(error.of(copy))
+        trial = _Trial(copy, error.of(copy).sum())
         for orders in schedule.rounds:
             nodes = [schedule.layers[order].node for order in orders]
             found = map(_shift, (schedule.layers[order] for order in orders), observer.evidence(orders))
@@ -84,20 +87,21 @@ class CorrectBias(Pass):
             for node, shift in shifts.items():
                 shift_bias(node, shift, rw)
             context.progress("correcting biases", orders.stop, len(schedule.layers))
-            now = error.of(copy) if at_once else trial.error
+            now = float(error.of(copy).sum()) if at_once else trial.error
             if now > trial.error:
                 for node, shift in shifts.items():
                     shift_bias(node, -shift, rw)
                 continue
             trial.error = now
             trial.shifts.update({originals[node]: shift for node, shift in shifts.items()})
-        return trial if at_once else replace(trial, error=error.of(copy))
+        return trial if at_once else replace(trial, error=error.of(copy).sum())
 
 
 @dataclass
 class _Trial:
-    """The error of the model's outputs, and what each bias has gained."""
+    """A corrected copy, the error of its outputs, and what each bias has gained."""
 
+    model: ir.Model
     error: float
     shifts: dict[ir.Node, FloatArray] = field(default_factory=dict)
 

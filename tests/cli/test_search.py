@@ -41,6 +41,17 @@ def test_auto_writes_the_winner_and_the_text_that_makes_it_again(onnxq: Run, sma
     assert (small / "again.onnx").read_bytes() == out.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("body", "message"), [("1 / 0", "raised ZeroDivisionError"), ("float('nan')", "the metric is nan")]
+)
+def test_a_metric_that_fails_is_an_error(onnxq: Run, small: Path, body: str, message: str) -> None:
+    (small / "m.py").write_text(f"def score(path):\n    return {body}\n")
+    how = ("--data", small / "data", "--auto", "--metric", f"{small / 'm.py'}:score")
+    done = onnxq("quantize", small / "model.onnx", *how, "-o", small / "out.onnx")
+    assert (done.code, message in done.err) == (2, True), done.err
+    assert not (small / "out.onnx").exists()
+
+
 def test_options_that_would_be_ignored_are_refused(onnxq: Run, small: Path) -> None:
     given = ("quantize", small / "model.onnx", "--data", small / "data", "-o", small / "out.onnx")
     done = onnxq(*given, "--auto", "--explain")
@@ -53,7 +64,7 @@ def test_options_that_would_be_ignored_are_refused(onnxq: Run, small: Path) -> N
     ("more", "message"),
     [
         ((), "--auto measures candidates on samples: pass --data FOLDER"),
-        (("--data", "DATA", "--metric", "top1"), "the metric 'top1' is neither SQNR nor a command"),
+        (("--data", "DATA", "--metric", "top1"), "the metric 'top1' is neither SQNR nor FILE.py:FUNCTION"),
         (("--data", "DATA", "--time-budget", 0), "the time budget is 0 s, expected more than 0"),
     ],
 )

@@ -69,6 +69,8 @@ def test_the_reference_computes_the_same_tensors(model: ir.Model, tmp_path: Path
     roles = {entry["tensor"]: (entry["role"], entry.get("scale")) for entry in index["tensors"]}
     assert roles["x"] == ("input", 0.02)
     assert roles["y"] == ("output", 0.05)
+    assert roles["g"] == ("intermediate", 0.05)
+    assert sorted({scale for _, scale in roles.values() if scale is not None}) == [0.02, 0.05]
     constants = {
         entry["tensor"]: np.load(tmp_path / "golden" / entry["file"]) for entry in index["constants"]
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxq.evaluate.certificate import certify
@@ -32,6 +32,7 @@ def _typed(model: ir.Model) -> ir.Model:
     return ir.passes.common.ShapeInferencePass()(model).model
 
 
+@settings(deadline=None)
 @given(
     ops=st.lists(st.sampled_from(BINARY), min_size=1, max_size=4),
     numbers=st.lists(st.integers(1, 5) | st.integers(-5, -1), min_size=4, max_size=4),
@@ -77,6 +78,25 @@ NARROW = {
     "a divisor that can be zero": (f"{WIDE_A} {WIDE_B} y = Div (p, q)", "can be zero"),
 }
 CONSTANTS = "int32 k = {100000}, uint64 u = {3}, int32 m = {3}, int32[3] t = {1, 2, 3}"
+
+
+@pytest.mark.parametrize("high", ["t = BitShift {R} (w, e)", "u = Add (w, d) t = BitShift {R} (u, e)"])
+def test_the_low_byte_alone_is_a_loss_and_both_are_none(onnx_text: Text, high: str) -> None:
+    text = """g (int16[4] x) => (uint8[4] y, uint8[4] z) <uint32 d = {MOVED}, uint32 e = {8}> {
+        y = Cast <to = 2> (x)
+        w = Cast <to = 12> (x)
+        HIGH
+        z = Cast <to = 2> (t)
+    }"""
+    made = text.replace("HIGH", high.replace("{R}", RIGHT))
+    reasons = [
+        [finding.reason for finding in analyze(_typed(onnx_text(made.replace("MOVED", moved)))).findings]
+        for moved in ("32768", "32769")
+    ]
+    moves = "Add" in high
+    wraps = ["'w' wraps before BitShift reads it"]
+    assert reasons[0] == ([] if moves else wraps)
+    assert set(reasons[1]) == ({"Cast to uint8 loses bits"} if moves else set(wraps))
 
 
 @pytest.mark.parametrize("case", NARROW)

@@ -38,7 +38,11 @@ def test_codes_are_exact_up_to_the_stated_error(
     reals: list[float], values: list[int], bias: int, zero_point: int, narrow: bool
 ) -> None:
     terms = [_term(real, -(2**20), 2**20, bias) for real in reals]
-    fixed = fixed_point(terms, zero_point, -(10**6), 10**6, narrow=narrow)
+    try:
+        fixed = fixed_point(terms, zero_point, -(10**6), 10**6, narrow=narrow)
+    except PassError:  # rightly, where a multiplier below two units of the greatest one's 2^30 loses a code
+        assert max(map(abs, reals)) / min(map(abs, reals)) > 2.0**28
+        return
     exact = zero_point + sum(Fraction(r) * (v + bias) for r, v in zip(reals, values, strict=False))
     error = sum(abs(v + bias) for v, _ in zip(values, reals, strict=False)) * Fraction(
         1, 2 ** (fixed.shift + 1)
@@ -105,3 +109,22 @@ def test_refusals_name_the_place_and_the_bits() -> None:
         fixed_point([_term(2.0**40, -(2**31), 2**31)], 0, 0, 255, where="Conv 'a'")
     with pytest.raises(PassError, match="Conv 'a': a ratio of scales is infinite"):
         fixed_point([_term(np.inf, 0, 1)], 0, 0, 255, where="Conv 'a'")
+
+
+def test_scales_so_far_apart_that_nothing_is_left_are_refused() -> None:
+    with pytest.raises(
+        PassError, match="'Add': its multiplier 1e-14 rounds to 0·2\\^-45, so that nothing is left"
+    ):
+        fixed_point([_term(1e-14, 0, 255), _term(1e-15, 0, 255)], 0, 0, 255, where="'Add'", narrow=True)
+    channels = Term(np.asarray([2.0**12, 2.0**-20]), *np.asarray([[0, 0], [2**20, 2**20]]))
+    with pytest.raises(
+        PassError, match=r"rounds to 0·2\^-18, which loses 1 codes, for the greatest is 4\.1e\+03"
+    ):
+        fixed_point([channels], 0, 0, 255)
+
+
+def test_dead_channels_and_faint_operands_pass() -> None:
+    """What rounds to nothing in the Q/DQ graph too is no loss."""
+    channels = Term(np.asarray([0.01, 1e-20, 0.0]), np.zeros((), np.int64), np.asarray(2**15))
+    assert fixed_point([channels], 0, 0, 255).multipliers[0].tolist()[1:] == [0, 0]
+    fixed_point([_term(0.5, 0, 255), _term(1e-14, 0, 255)], 0, 0, 255)

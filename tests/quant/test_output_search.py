@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from onnxq.calibration.ranges import Eq, get_method
 from onnxq.data.iterables import iterable_samples
+from onnxq.evaluate.bench import Bench
+from onnxq.evaluate.compare import compare
 from onnxq.graph.numeric import Array
+from onnxq.passes.quantization.insert_qdq import InsertQdq
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.runner import run_pipeline
 from onnxq.pipeline.spec import parse
@@ -26,6 +30,7 @@ g (float[N,8] x) => (float[N,4] y) <float[8,8] V, float[8,4] W, float[8,4] U> {
     b = MatMul (h, U)
     y = Add (a, b)
 }"""
+FINE = '[[rule]]\nvalue = "x"\ndtype = "uint16"'
 CONTEXT = Context(load_target("generic-int8"))
 
 
@@ -78,3 +83,23 @@ def test_outputs_keep_their_full_range(onnx_text: Text) -> None:
     found = measured_ranges(model, decisions, Eq(), Context(CONTEXT.target, samples))
     assert found["y"] == full["y"]
     assert found["h"][1] < full["h"][1]
+
+
+def test_a_bench_tries_the_ranges_that_insert_qdq_makes(onnx_text: Text) -> None:
+    """The search of the method eq included, which runs once for all plans that do not change its value."""
+    model = _model(onnx_text)
+    where, inserter = (
+        Context(CONTEXT.target, iterable_samples(_samples(), None)),
+        InsertQdq(method="eq", recipe=FINE),
+    )
+    every = inserter.plan(model, where)
+    bench = Bench.of(model, where, inserter, [every])
+    tried = [effect.worst for effect in bench.measure([bench.setting(every), bench.setting(every)])]
+    made = inserter.run(model.clone(), where).model
+    assert where.samples is not None
+    found = compare(model, made, where.samples, optimize=False).outputs[0].sqnr_db
+    assert tried == pytest.approx([found, found], abs=0.02)
+    whole = compare(
+        model, InsertQdq(method="minmax", recipe=FINE).run(model.clone(), where).model, where.samples
+    )
+    assert whole.outputs[0].sqnr_db < found - 0.5, (whole.outputs[0].sqnr_db, found)

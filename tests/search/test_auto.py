@@ -8,12 +8,13 @@ import onnx_ir as ir
 import pytest
 
 import onnxq
-from onnxq.errors import CheckError, UsageError
+from onnxq.errors import UsageError
 from onnxq.pipeline.presets import quantizing
 from onnxq.pipeline.spec import parse
 from onnxq.search import auto
 from onnxq.search import choice as ladder
 from onnxq.search.choice import Choice, compose
+from onnxq.search.metrics import MetricError
 from onnxq.search.trials import Trial, pareto
 from onnxq.targets.target import load_target
 
@@ -80,10 +81,17 @@ def test_a_metric_that_fails_for_some_is_named_and_the_search_goes_on(model: ir.
 
 
 def test_a_metric_that_always_fails_ends_the_search(model: ir.Model) -> None:
-    with pytest.raises(
-        CheckError, match=r"no candidate could be .*percentile:99.999: the metric is nan, .*; minmax"
-    ):
-        auto(model, samples(), metric=lambda path: math.nan, coverage=1)
+    calls: list[Path] = []
+
+    def fails(path: Path) -> float:
+        calls.append(path)
+        return math.nan
+
+    with pytest.raises(MetricError, match=r"the metric is nan, .*; so it did for the float model"):
+        auto(model, samples(), metric=fails, coverage=1)
+    assert len(calls) == 2, "the float model and the first candidate"
+    with pytest.raises(MetricError, match=r"no candidate could be .*99.999: the metric is nan, .*; minmax"):
+        auto(model, samples(), metric=lambda path: 1.0 if path.stem == "float" else math.nan, coverage=1)
 
 
 def test_a_search_goes_on_where_it_was_stopped(model: ir.Model, tmp_path: Path) -> None:

@@ -55,11 +55,26 @@ def test_a_function_that_fails_says_how(function: Callable[[Path], float], messa
         Function(function)(MODEL)
 
 
+def test_a_function_of_a_file_is_found_or_refused(tmp_path: Path) -> None:
+    file = tmp_path / "my metric.py"
+    file.write_text("def score(path):\n    return len(str(path))\nnumber = 3\n")
+    default: Metric = Function(lambda path: 0.0)
+    assert open_metric(f"{file}:score", default)(MODEL) == len(str(MODEL))
+    for name, message in (("other", "has no function 'other'"), ("number", "has no function 'number'")):
+        with pytest.raises(UsageError, match=message):
+            open_metric(f"{file}:{name}", default)
+    with pytest.raises(UsageError, match=r"there is no Python file '.*none.py'"):
+        open_metric(f"{tmp_path}/none.py:score", default)
+    file.write_text("raise KeyError('labels')")
+    with pytest.raises(UsageError, match=r"my metric.py' raised KeyError: 'labels'"):
+        open_metric(f"{file}:score", default)
+
+
 def test_which_metric_a_text_means() -> None:
     default: Metric = Function(lambda path: 0.0)
     assert open_metric(None, default) is default
     assert open_metric("sqnr", default) is default
     assert open_metric("eval 'a b' {model}", default) == Command(("eval", "a b", "{model}"))
     for wrong in ("python evaluate.py", "unclosed '{model}"[:10]):
-        with pytest.raises(UsageError, match=r"neither SQNR nor a command|cannot read the metric command"):
+        with pytest.raises(UsageError, match=r"neither SQNR nor FILE|cannot read the metric command"):
             open_metric(wrong, default)

@@ -1,8 +1,6 @@
 """What is tried: models with samples, quantized and lowered here, and what ONNX Runtime makes of them."""
 
 import functools
-import importlib.util
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from onnxq.pipeline.runner import run_pipeline
 from onnxq.pipeline.spec import parse
 from onnxq.runtime import Session
 
-__all__ = ["FORMS", "Feeds", "Source", "Trial", "embedded", "given", "make", "of_zoo", "open_zoo"]
+__all__ = ["FORMS", "Feeds", "Source", "Trial", "embedded", "given", "make", "of_zoo"]
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 LENGTH = 64
@@ -78,16 +76,6 @@ def embedded(samples: int) -> Iterator[Source]:
     calibration, test = ([{"image": image[None]} for image in images] for images in sets)
     for path in sorted(MODELS.glob("*.onnx")):
         yield Source(path.stem, path, calibration, test[:samples])
-
-
-def open_zoo(folder: Path) -> ModuleType | None:
-    """The module ``zoo`` of a folder of evaluation models, if there is one."""
-    spec = importlib.util.spec_from_file_location("zoo", folder / "zoo.py")
-    if not (folder / "zoo.py").is_file() or spec is None or spec.loader is None:
-        return None
-    module = sys.modules["zoo"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def of_zoo(zoo: ModuleType, name: str, samples: int) -> Source:

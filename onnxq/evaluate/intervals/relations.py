@@ -7,6 +7,7 @@ Where an operand appears twice, or knows another one:
     (r + v/r)/2 ≥ ⌊√v⌋, for r, v ≥ 1                    a step of Newton's method
     |d·(2^B / ⌊√(Σd²·c/n + 1)⌋)| ≤ 2·2^B·√(n/c)         no element is longer than all together
     Where(x > c, c, x) ≤ c,  Where(x < c, c, x) ≥ c
+    x mod 256 is meant where ⌊(x + c·256)/256⌋ is taken too: the two bytes of a code
 """
 
 import math
@@ -16,9 +17,9 @@ import onnx_ir as ir
 
 from onnxq.evaluate.intervals.analysis import Analysis
 from onnxq.evaluate.intervals.interval import Interval
-from onnxq.graph.match import get_input, is_op, producer, scalar
+from onnxq.graph.match import constant, consumers, get_input, is_op, producer, scalar
 
-__all__ = ["related"]
+__all__ = ["is_low_byte", "related"]
 
 
 def related(node: ir.Node, analysis: Analysis, found: Interval | None) -> Interval | None:
@@ -55,11 +56,11 @@ def _at_least_one(node: ir.Node, analysis: Analysis, found: Interval) -> Interva
     index = None if gather is None else producer(gather, 1)
     while is_op(index, "Clip"):
         index = producer(index)
-    table = None if gather is None else analysis.get(gather.inputs[0])
+    table = None if gather is None else constant(gather.inputs[0])
     if index is None or table is None or not (is_op(index, "Sub") and _is_distance(index)):
         return found
-    least = int(table.low.reshape(-1)[0])
-    return Interval.of(max(found.least, least) if table.least >= 0 else found.least, found.greatest)
+    least = int(table.reshape(-1)[0])
+    return Interval.of(max(found.least, least) if table.min() >= 0 else found.least, found.greatest)
 
 
 def _newton(node: ir.Node, analysis: Analysis, found: Interval) -> Interval:
@@ -96,8 +97,11 @@ def _radicand(root: ir.Value | None) -> ir.Value | None:
     """The v of the Newton steps that end in ``root``."""
     halved = producer(root)
     total = producer(halved, 0, "Add") if is_op(halved, "Div") else None
-    quotient = None if total is None else (producer(total, 0, "Div") or producer(total, 1, "Div"))
-    return None if quotient is None else quotient.inputs[0]
+    for index in (0, 1):
+        quotient = producer(total, index, "Div") if total is not None else None
+        if total is not None and quotient is not None and quotient.inputs[1] is total.inputs[1 - index]:
+            return quotient.inputs[0]
+    return None
 
 
 def _length_ratio(value: ir.Value | None, distance: ir.Value) -> float | None:
@@ -129,6 +133,25 @@ def _limited(node: ir.Node, analysis: Analysis, found: Interval | None) -> Inter
     if is_op(test, "Greater"):
         return Interval.of(min(low, limit.least), min(high, limit.greatest))
     return Interval.of(max(low, limit.least), max(high, limit.greatest))
+
+
+def is_low_byte(cast: ir.Node) -> bool:
+    """Whether a Cast of 16-bit codes to uint8 keeps their low byte, and the high one is kept elsewhere."""
+    codes = cast.inputs[0]
+    if codes is None or codes.dtype is None or codes.dtype.itemsize != 2:
+        return False
+    return any(_takes_high_byte(node) for node in consumers(codes) if node is not cast)
+
+
+def _takes_high_byte(node: ir.Node) -> bool:
+    """Whether a node leads to a shift by 8 through casts and sums with multiples of 256."""
+    while is_op(node, "Cast", "Add"):
+        moved = scalar(node.inputs[1]) if is_op(node, "Add") else 0
+        readers = consumers(node.outputs[0])
+        if moved is None or moved % 256 or len(readers) != 1:
+            return False
+        node = readers[0]
+    return is_op(node, "BitShift") and scalar(node.inputs[1]) == 8
 
 
 def _word(value: ir.Value) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxq.evaluate.intervals.analysis import Analysis
 from onnxq.evaluate.intervals.interval import Interval, limits
 from onnxq.evaluate.intervals.products import conv_integer, matmul_integer
-from onnxq.evaluate.intervals.relations import related
+from onnxq.evaluate.intervals.relations import is_low_byte, related
 from onnxq.graph.match import constant, get_input, static_shape
 
 __all__ = ["rule_of"]
@@ -124,6 +124,8 @@ def _cast(node: ir.Node, analysis: Analysis) -> Interval | None:
     moved = found.plus(-((found.least - whole.least) >> width << width))
     if moved.within(whole.least, whole.greatest):
         return moved
+    if is_low_byte(node):
+        return whole
     analysis.report(node, source, found, f"Cast to {target.name.lower()} loses bits")
     return None
 

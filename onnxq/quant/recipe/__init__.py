@@ -26,7 +26,7 @@ Patterns are regular expressions for the whole name. A rule that is for nothing 
 """
 
 from onnxq.quant.recipe.choices import Choices
-from onnxq.quant.recipe.rules import NOTHING, Recipe, Rule, Wish
+from onnxq.quant.recipe.rules import FLOAT, NOTHING, Recipe, Rule, Wish
 from onnxq.quant.recipe.text import load_recipe, parse_recipe
 
-__all__ = ["NOTHING", "Choices", "Recipe", "Rule", "Wish", "load_recipe", "parse_recipe"]
+__all__ = ["FLOAT", "NOTHING", "Choices", "Recipe", "Rule", "Wish", "load_recipe", "parse_recipe"]

@@ -79,4 +79,9 @@ def _lines(rule: Rule) -> Iterator[str]:
     entries = {"op": rule.op, "node": rule.node, "value": rule.value, **rule.wish.said()}
     for key, entry in entries.items():
         if entry is not None:
-            yield f"{key} = {json.dumps(entry, ensure_ascii=False)}"
+            yield f"{key} = {_written(entry)}"
+
+
+def _written(entry: object) -> str:
+    """A text, number, truth value or list as TOML has it: JSON but for DEL, a control character."""
+    return json.dumps(entry, ensure_ascii=False).replace("\x7f", "\\u007F")

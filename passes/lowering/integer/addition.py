@@ -36,7 +36,7 @@ def lower_addition(region: Region, rw: Rewriter) -> ir.Value:
         region.low,
         region.high,
         constant=constant,
-        narrow=True,
+        narrow=region.narrow,
         where=region.where,
     )
     return requantize(rw, codes, fixed, region)

@@ -1,7 +1,8 @@
 """Comparisons of floats, and Cast to boolean: their answers follow from the codes.
 
     x > c      Gather(T, q),  T[q] = (q − z)·s > c                   a number c: a table of booleans
-    a > b      M_a·(q_a − z_a) > M_b·(q_b − z_b)                     M = s/max(s_a, s_b)·2^22 as int32
+    a > b      M_a·(q_a − z_a) > M_b·(q_b − z_b)                     M = s/max(s_a, s_b)·2^22 as int32,
+                                                                     of 16-bit codes 2^40 as int64
     bool(x)    T[q] = (q != z)
 
 Of equal scales and zero points the codes themselves are compared.
@@ -17,7 +18,7 @@ from onnxq.graph.numeric import Array, FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.lookup import all_codes
-from onnxq.passes.lowering.integer.operand import Operand, Operands
+from onnxq.passes.lowering.integer.operand import CODE_BITS, Operand, Operands
 from onnxq.passes.lowering.integer.product import centered
 from onnxq.passes.lowering.integer.requantize import cast
 
@@ -30,8 +31,8 @@ COMPARISONS: Mapping[str, Callable[[FloatArray, Array], Array]] = {
     "Less": np.less,
     "LessOrEqual": np.less_equal,
 }
-BITS = 22
-"""With 9 bits of codes the products fit int32."""
+BITS, WIDE_BITS = 22, 40
+"""With 9 bits of codes the products fit int32, with 17 int64."""
 
 
 def lower_comparison(node: ir.Node, operands: Operands, rw: Rewriter) -> ir.Value | None:
@@ -54,7 +55,7 @@ def lower_comparison(node: ir.Node, operands: Operands, rw: Rewriter) -> ir.Valu
 
 def _operand(value: ir.Value | None, operands: Operands) -> Operand | None:
     found = None if value is None else operands.get(value)
-    usable = found is not None and found.per_tensor and found.qparams.format.bits == 8
+    usable = found is not None and found.per_tensor and found.qparams.format.bits in CODE_BITS
     return found if usable and found is not None and found.array is None else None
 
 
@@ -71,7 +72,8 @@ def _table(rw: Rewriter, node: ir.Node, x: Operand, answer: Array) -> ir.Value:
 def _both(rw: Rewriter, node: ir.Node, a: Operand, b: Operand) -> ir.Value:
     sides = [cast(rw, x.codes, ir.DataType.INT32) for x in (a, b)]
     if not a.qparams.same_as(b.qparams):
-        work = Arithmetic(rw, node.outputs[0].name or "answer", ir.DataType.INT32)
-        unit = 2.0**BITS / max(a.scale, b.scale)
-        sides = [work.op("Mul", centered(rw, x), round(x.scale * unit)) for x in (a, b)]
+        word, bits = (ir.DataType.INT64, WIDE_BITS) if a.wide or b.wide else (ir.DataType.INT32, BITS)
+        work = Arithmetic(rw, node.outputs[0].name or "answer", word)
+        unit = 2.0**bits / max(a.scale, b.scale)
+        sides = [work.op("Mul", cast(rw, centered(rw, x), word), round(x.scale * unit)) for x in (a, b)]
     return rw.op(node.op_type, sides, like=node.outputs[0], dtype=ir.DataType.BOOL)

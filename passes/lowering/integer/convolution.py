@@ -18,6 +18,7 @@ import onnx_ir as ir
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.grouping import regrouped
+from onnxq.passes.lowering.integer.halves import Sum, combined, halves
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
@@ -55,7 +56,7 @@ def convolve(
         if own is None:
             raise Refused("its bias is not constant")
         bias = bias + own.reshape(per_channel)
-    term, rest = accumulator_term(region, x.scale * scale, low, high, bias)
+    term, rest = accumulator_term(region, x.scale * scale, low, high, bias, wide=x.wide)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, constant=rest, where=region.where)
     acc = conv_integer(region, rw, x, weight, attributes)
     return requantize(rw, [acc], fixed, region)
@@ -66,6 +67,8 @@ def conv_integer(
 ) -> ir.Value:
     """Prepare ``Σ (x − z_x)·(w − z_w)``, of the result's shape, in types and groups of the dialect."""
     profile = region.profile
+    if x.wide:
+        return _over_halves(region, rw, x, weight, attributes)
     if profile.dialect == Dialect.FAST:
         given = attributes.get("group", 1)
         group = given.as_int() if isinstance(given, ir.Attr) else given
@@ -97,10 +100,24 @@ def _padded_evenly(
     return replace(x, codes=codes), {**attributes, "pads": None}
 
 
+def _over_halves(
+    region: Region, rw: Rewriter, x: Operand, weight: Weight, attributes: Mapping[str, AttributeValue]
+) -> ir.Value:
+    """The same for codes of 16 bits, in words as wide as it takes."""
+    axes, sums = tuple(range(1, weight.codes.ndim)), []
+    for part in halves(region, rw, x):
+        low, high = (bound.reshape(-1, *[1] * len(axes[1:])) for bound in weight.bounds(part.operand, axes))
+        own = part.operand
+        if region.profile.dialect == Dialect.FAST:
+            own = retyped(rw, own, ir.DataType.INT8, region.profile)
+        sums.append(Sum(conv_integer(region, rw, own, weight, attributes), part.factor, low, high))
+    return combined(region, rw, sums)
+
+
 def accumulator_term(
-    region: Region, scale: FloatArray, low: IntArray, high: IntArray, bias: FloatArray
+    region: Region, scale: FloatArray, low: IntArray, high: IntArray, bias: FloatArray, *, wide: bool = False
 ) -> tuple[Term, FloatArray | None]:
-    """An int32 accumulator worth ``scale`` a unit, with a real bias added, and what the bias is beyond it.
+    """An int32 accumulator, or a ``wide`` one, worth ``scale`` a unit, a real bias added, and the rest of it.
 
         bias = bits·scale + rest·s_y,    bits = round(bias/scale)
 
@@ -113,16 +130,19 @@ def accumulator_term(
     exact = bias / scale
     if region.profile.rounding == Rounding.TFLITE:
         bits = np.clip(np.rint(exact), -(2.0**62), 2.0**62).astype(np.int64)
-        return _proven(region, scale, low, high, bits), None
+        return _proven(region, scale, low, high, bits, wide), None
     grid = np.clip(np.rint(exact), -BIAS_LIMIT, BIAS_LIMIT)
     rest = np.where(np.abs(exact - grid) <= np.abs(grid) * FLOAT32_ERROR, 0.0, (exact - grid) * scale)
-    term = _proven(region, scale, low, high, grid.astype(np.int64))
+    term = _proven(region, scale, low, high, grid.astype(np.int64), wide)
     return term, rest / region.scale if rest.any() else None
 
 
-def _proven(region: Region, scale: FloatArray, low: IntArray, high: IntArray, bits: IntArray) -> Term:
-    prove_int32(low, high, region.where, region.profile.accumulator_bits)
-    prove_int32(np.minimum(low, low + bits), np.maximum(high, high + bits), region.where)
+def _proven(
+    region: Region, scale: FloatArray, low: IntArray, high: IntArray, bits: IntArray, wide: bool
+) -> Term:
+    if not wide:
+        prove_int32(low, high, region.where, region.profile.accumulator_bits)
+        prove_int32(np.minimum(low, low + bits), np.maximum(high, high + bits), region.where)
     return Term(scale / region.scale, low, high, bits)
 
 

@@ -10,6 +10,7 @@ b is 0, b is taken as 1 and a as far away, so that the result is the last code o
 
 import math
 
+import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.rewriter import Rewriter
@@ -18,17 +19,20 @@ from onnxq.passes.lowering.integer.mean import wrongly_up
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.product import centered, scaled
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.passes.lowering.integer.requantize import cast
+from onnxq.passes.lowering.integer.words import Words, cast
 from onnxq.quant.fixed_point import Rounding
 
 __all__ = ["lower_division"]
 
 INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
 
-BEYOND = 512
-"""Codes that a division by zero gives, before the clamp."""
+BEYOND = 2
+"""How many times all codes a division by zero gives, before the clamp."""
 
 WORD = 61
+
+LARGEST = 2**29
+"""Quotients up to twice this fit int32; longer ones are clamped before."""
 
 
 def lower_division(region: Region, rw: Rewriter) -> ir.Value:
@@ -48,11 +52,12 @@ def lower_division(region: Region, rw: Rewriter) -> ir.Value:
 def _divide(region: Region, rw: Rewriter) -> ir.Value:
     a, b = region.activation(0), region.activation(1)
     ratio = a.scale / (b.scale * region.scale)
-    far = math.ceil(BEYOND / ratio)
-    window = 256 * math.ceil(ratio * max(far, a.high, -a.low) / 256 + 2)
+    levels = region.output.format.levels
+    far = math.ceil(BEYOND * levels / ratio)
+    window = levels * math.ceil(ratio * max(far, a.high, -a.low) / levels + 2)
     divisors = max(b.high, -b.low).bit_length()
     shift = min(30 - math.ceil(math.log2(ratio)), WORD - divisors - (2 * window).bit_length())
-    if not 8 <= shift <= 45 or window >= 2**29:
+    if not 8 <= shift <= 45 or far >= 2**31 or (window >= LARGEST and region.narrow):
         raise Refused(f"its scales differ by a factor of {ratio:g}; calibrate again")
     name = region.result.name or "quotient"
     narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, INT64)
@@ -69,6 +74,11 @@ def _divide(region: Region, rw: Rewriter) -> ir.Value:
         exact = work.compare("Equal", work.op("Mul", quotient, unit), total)
         both = rw.op("And", [exact, upward], like=quotient, dtype=ir.DataType.BOOL)
         quotient = work.op("Sub", quotient, cast(rw, both, INT64))
+    if window >= LARGEST:
+        words = Words(rw, region.result, *region.profile.words(64))
+        code = words.op("Add", quotient, np.int64(region.zero_point))
+        clamped = words.clip(code, window + region.low, window + region.high)
+        return cast(rw, clamped, region.output.format.ir_dtype)
     code = narrow.op("Add", cast(rw, quotient, INT32), region.zero_point - window)
     return cast(rw, narrow.clip(code, region.low, region.high), region.output.format.ir_dtype)
 

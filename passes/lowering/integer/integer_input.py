@@ -28,9 +28,10 @@ def lower_cast(region: Region, rw: Rewriter) -> ir.Value:
         raise Refused("the type of its input is not known; run shape inference")
     if value.dtype == ir.DataType.BOOL:
         codes = np.clip(region.output.quantize(np.asarray([0, 1], np.float32)), region.low, region.high)
-        # ONNX Runtime before 1.31 chooses between no int8
+        # ONNX Runtime before 1.31 chooses between no int8, and none between codes of 16 bits
         dtype = region.output.format.ir_dtype
-        word = ir.DataType.INT32 if region.profile.dialect == Dialect.PORTABLE else dtype
+        through = region.profile.dialect == Dialect.PORTABLE or not region.narrow
+        word = ir.DataType.INT32 if through else dtype
         no, yes = (rw.const(code.astype(word.numpy()), f"{region.result.name}_{code}") for code in codes)
         return cast(rw, rw.op("Where", [value, yes, no], like=region.result, dtype=word), dtype)
     if not value.dtype.is_integer():

@@ -4,14 +4,15 @@
     q → DequantizeLinear → float y    becomes      integer y
 
 ``onnxq.scale.<name>`` and ``onnxq.zero_point.<name>`` in the model's metadata say what the codes mean; the
-scale is the shortest decimal number that gives the same float32.
+scale is the shortest decimal number that gives the same float32. Tensors inside carry ``onnxq.scale`` and
+``onnxq.zero_point`` as metadata of their own.
 """
 
 import onnx_ir as ir
 
 from onnxq.graph.match import consumers, is_float, is_op
 from onnxq.graph.rewriter import Rewriter
-from onnxq.passes.lowering.integer.operand import Operand
+from onnxq.passes.lowering.integer.operand import SCALE, ZERO_POINT, Operand
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.quant.qdq import qparams_of
 from onnxq.quant.qparams import QParams
@@ -88,5 +89,5 @@ def _real(rw: Rewriter, value: ir.Value, operand: Operand) -> ir.Value:
 
 
 def _describe(model: ir.Model, name: str, qparams: QParams) -> None:
-    model.metadata_props[f"onnxq.scale.{name}"] = str(qparams.scale.reshape(-1)[0])
-    model.metadata_props[f"onnxq.zero_point.{name}"] = str(int(qparams.zero_point.reshape(-1)[0]))
+    model.metadata_props[f"{SCALE}.{name}"] = str(qparams.scale.reshape(-1)[0])
+    model.metadata_props[f"{ZERO_POINT}.{name}"] = str(int(qparams.zero_point.reshape(-1)[0]))

@@ -46,7 +46,7 @@ def lower_resize(region: Region, rw: Rewriter) -> ir.Value:
     axes = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     if not axes or axes[0] < len(before) - 2 or {"axes", "keep_aspect_ratio_policy"} & set(node.attributes):
         raise Refused("it interpolates along other axes than the last two")
-    value, divisor, reach = cast(rw, x.codes, ir.DataType.INT32), 1, 255
+    value, divisor, reach = cast(rw, x.codes, ir.DataType.INT32), 1, x.levels - 1
     for axis in reversed(axes):
         weights = _weights(region, axis, before[axis], after[axis], rw)
         shape = ir.Shape([after[i] if i in axes and i >= axis else n for i, n in enumerate(before)])

@@ -19,6 +19,7 @@ from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.softmax import exponentials
 from onnxq.passes.lowering.integer.square_root import bit_length
 from onnxq.quant.fixed_point import Term, fixed_point
 
@@ -29,7 +30,7 @@ INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
 PRECISION = 28
 LONGEST = 2**30
 FARTHEST = 2**16
-"""Steps of x by which a mask lowers an element at most."""
+"""Steps of 8-bit x by which a mask lowers an element at most; of 16-bit x 256 times as many."""
 
 TOP = 60
 SECTIONS = 10
@@ -46,15 +47,21 @@ def lower_log_softmax(region: Region, rw: Rewriter) -> ir.Value:
     name = region.result.name or "log_softmax"
     narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, INT64)
     greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
-    distance = narrow.clip(rw.op("Sub", [greatest, wide], like=wide, dtype=INT32), 0, FARTHEST)
-    index = narrow.clip(distance, 0, 256) if is_masked(wide) else distance
-    table = np.append(np.rint(np.exp(-np.arange(256) * x.scale) * 2.0**PRECISION), 0).astype(np.int64)
+    farthest = FARTHEST * x.levels // 256
+    distance = narrow.clip(rw.op("Sub", [greatest, wide], like=wide, dtype=INT32), 0, farthest)
+    table = np.append(exponentials(x, PRECISION), 0).astype(np.int64)
+    ends = is_masked(wide) or len(table) <= x.levels
+    index = narrow.clip(distance, 0, len(table) - 1) if ends else distance
     image = rw.op("Gather", [work.array(table), index], like=wide, dtype=INT64)
     logarithm = _logarithm(work, reduce_axes(rw, "ReduceSum", image, [axis]))
-    step = round(x.scale * 2**PRECISION)
-    total = work.op("Add", work.op("Mul", cast(rw, distance, INT64), step), logarithm)
+    # the step of 16-bit codes is short, and there are many: it gets more bits, which a division drops
+    more = max(min(16, TOP - (farthest * math.ceil(x.scale * 2**PRECISION)).bit_length()), 0) if x.wide else 0
+    step = round(x.scale * 2 ** (PRECISION + more))
+    steps = work.op("Mul", cast(rw, distance, INT64), step)
+    total = work.op("Add", work.op("Div", steps, 1 << more) if more else steps, logarithm)
     most = math.log(length if isinstance(length, int) else LONGEST) + 1
-    bound = np.asarray((FARTHEST if is_masked(wide) else 255) * step + round(most * 2**PRECISION), np.int64)
+    reach = (farthest if is_masked(wide) else x.levels - 1) * step >> more
+    bound = np.asarray(reach + round(most * 2**PRECISION), np.int64)
     term = Term(np.asarray(-(2.0**-PRECISION) / region.scale), np.zeros((), np.int64), bound)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
     return requantize(rw, [total], fixed, region)

@@ -1,10 +1,11 @@
-"""Functions of one 8-bit tensor as a table of 256 codes.
+"""Functions of one tensor as a table with an entry for each of its codes: 256, or 65,536.
 
     y = Gather(T, Cast<i32>(x))        T[q] = Q(f((q − z_x)·s_x))
 
 f is whatever elementwise nodes lie between a DequantizeLinear and a QuantizeLinear: one activation, or a
-small graph such as x·Sigmoid(x). ONNX Runtime computes it on all 256 codes, so the table is the Q/DQ graph's
-own answer. A code of int8 counts from the end of the table where it is negative, as Gather defines.
+small graph such as x·Sigmoid(x). ONNX Runtime computes it on all codes, so the table is the Q/DQ graph's
+own answer, of 16 bits too. A code of int8 counts from the end of the table where it is negative, as Gather
+defines.
 """
 
 from collections.abc import Sequence
@@ -120,7 +121,7 @@ def read_function(value: ir.Value, operands: Operands) -> Function | None:
 
 def rescale(operand: Operand, output: QParams) -> IntArray:
     """The table that rounds an operand's values to other parameters."""
-    operand.require_8_bit(f"'{operand.codes.name}'")
+    operand.require_codes(f"'{operand.codes.name}'")
     codes = all_codes(operand)
     return output.quantize(operand.qparams.dequantize(codes))
 
@@ -131,7 +132,8 @@ def tabulate(function: Function, output: QParams, opsets: dict[str, int]) -> Int
     Raises:
         Refused: as for :func:`image`.
     """
-    return output.quantize(image(function, opsets))
+    with np.errstate(over="ignore"):  # numbers beyond float32 get the last code
+        return output.quantize(image(function, opsets))
 
 
 def image(function: Function, opsets: dict[str, int]) -> FloatArray:
@@ -140,25 +142,30 @@ def image(function: Function, opsets: dict[str, int]) -> FloatArray:
     Raises:
         Refused: ONNX Runtime cannot compute the function, or it is not a number somewhere.
     """
-    function.operand.require_8_bit(f"'{function.operand.codes.name}'")
+    operand = function.operand
+    operand.require_codes(f"'{operand.codes.name}'")
     axes = max([rank(function.sources[0]) or 1, *(array.ndim for _, array in function.constants)])
-    reals = function.operand.qparams.dequantize(all_codes(function.operand)).reshape([1] * (axes - 1) + [256])
+    shape = [1] * (axes - 1) + [operand.levels]
+    reals = operand.qparams.dequantize(all_codes(operand)).reshape(shape)
     try:
         session = Session(_model(function, reals, opsets), optimize=False, threads=1)
         (result,) = session.run({"x": reals}).values()
     except ModelError as error:
-        raise Refused(f"its table of 256 codes cannot be computed: {error}") from error
-    if result.size != 256 or result.dtype != np.float32 or np.isnan(result).all():
-        raise Refused("it does not give one float32 number for each of the 256 codes of its input")
-    return _extended(result.reshape(256), function.operand)
+        raise Refused(f"its table of all codes cannot be computed: {error}") from error
+    if result.size != operand.levels or result.dtype != np.float32 or np.isnan(result).all():
+        raise Refused("it does not give one float32 number for each code of its input")
+    return _extended(result.reshape(-1), operand)
 
 
 def _extended(result: FloatArray, operand: Operand) -> FloatArray:
     """Codes outside of its domain, such as negative ones of Sqrt, give what the nearest inside gives."""
     inside = np.flatnonzero(~np.isnan(result))
     codes = all_codes(operand).astype(np.int64)
-    nearest = np.abs(codes[:, None] - codes[inside]).argmin(axis=1)
-    extended: FloatArray = result[inside[nearest]]
+    order = inside[np.argsort(codes[inside])]
+    place = np.searchsorted(codes[order], codes).clip(0, len(order) - 1)
+    before, after = order[np.maximum(place - 1, 0)], order[place]
+    nearest = np.where(np.abs(codes - codes[before]) < np.abs(codes - codes[after]), before, after)
+    extended: FloatArray = result[nearest]
     return extended
 
 
@@ -197,8 +204,8 @@ def _function(
 
 
 def all_codes(operand: Operand) -> IntArray:
-    """All codes of an 8-bit operand: 0 … 127, −128 … −1 for int8, 0 … 255 for uint8."""
-    return np.arange(256).astype(operand.qparams.format.dtype)
+    """All codes of an operand: 0 … 127, −128 … −1 for int8, 0 … 255 for uint8, and so on for 16 bits."""
+    return np.arange(operand.levels).astype(operand.qparams.format.dtype)
 
 
 def _model(function: Function, reals: FloatArray, opsets: dict[str, int]) -> ir.Model:

@@ -14,17 +14,18 @@ import onnx_ir as ir
 from onnxq.graph.match import get_input, is_op, producer
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import Rewriter
-from onnxq.passes.lowering.integer.lookup import gather, image, read_function
-from onnxq.passes.lowering.integer.operand import Operand, Refused, real_constant
+from onnxq.passes.lowering.integer.lookup import all_codes, gather, image, read_function
+from onnxq.passes.lowering.integer.operand import CODE_BITS, Operand, Refused, real_constant
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast
+from onnxq.passes.lowering.integer.wide import require_bits
 
 __all__ = ["LIMIT", "is_masked", "masked_input"]
 
 INT32 = ir.DataType.INT32
 
 LIMIT = 2**24
-"""Codes that the strongest mask adds or takes away."""
+"""Codes that the strongest mask adds or takes away; of 16-bit codes 32 times as many, as int32 holds."""
 
 VANISHING = 16.0
 """e^-16 is less than half of 2^-22, the smallest unit of the exponentials."""
@@ -49,7 +50,8 @@ def masked_input(region: Region, rw: Rewriter) -> tuple[Operand, ir.Value]:
         x = None if scores is None else region.operands.get(scores)
         if x is None or x.array is not None:
             continue
-        x.require_8_bit("what it masks")
+        x.require_codes("what it masks")
+        require_bits("what it masks", x.qparams, region.profile)
         masked = _Masking(region, rw, x).of(node, index)
         if masked is not None:
             return x, masked
@@ -78,7 +80,7 @@ class _Masking:
         other = real_constant(node.inputs[3 - index], self.region.operands)
         if other is None or other.size != 1:
             return None
-        low = self.x.scale * (self.x.high + 256)
+        low = self.x.scale * (self.x.high + self.x.levels)
         if float(other.reshape(())) > -low:
             return None
         hidden = self._const(other.reshape(()))
@@ -121,10 +123,9 @@ class _Masking:
         """The 8-bit operand behind a float, and the float for each of its codes."""
         operands = self.region.operands
         if (operand := operands.get(bias)) is not None:
-            if not operand.per_tensor or operand.qparams.format.bits != 8:
+            if not operand.per_tensor or operand.qparams.format.bits not in CODE_BITS:
                 return None
-            codes = np.arange(256).astype(operand.qparams.format.dtype)
-            return operand, operand.qparams.dequantize(codes)
+            return operand, operand.qparams.dequantize(all_codes(operand))
         function = read_function(bias, operands)
         return None if function is None else (function.operand, image(function, self.rw.model.opset_imports))
 
@@ -132,10 +133,14 @@ class _Masking:
         return self.rw.const(self._rounded(real), f"{self.x.codes.name or 'codes'}_mask")
 
     def _rounded(self, real: FloatArray) -> IntArray:
-        steps = np.rint(np.clip(real / self.x.scale, -LIMIT, LIMIT))
+        limit = LIMIT * 32 if self.x.wide else LIMIT
+        steps = np.rint(np.clip(real / self.x.scale, -limit, limit))
         rounded: IntArray = steps.astype(np.int32)
         return rounded
 
     def _hides(self, bias: FloatArray) -> bool:
         """Whether it hides something. A bias that only shifts weights would suffer from whole codes of x."""
-        return self.x.per_tensor and float(np.ptp(np.maximum(bias, -1e30))) > 255 * self.x.scale + VANISHING
+        return (
+            self.x.per_tensor
+            and float(np.ptp(np.maximum(bias, -1e30))) > (self.x.levels - 1) * self.x.scale + VANISHING
+        )

@@ -4,10 +4,13 @@
 
 α and β of a Gemm disappear into the scale and the bias, a transposition of a weight into the weight. The left
 operand is uint8 and weights are int8, since ONNX Runtime on x86 is four to six times faster with these
-types; an int8 operand on the left becomes uint8 by adding 128 to codes and zero point.
+types; an int8 operand on the left becomes uint8 by adding 128 to codes and zero point. Operands of 16 bits
+are multiplied half by half (halves.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -16,7 +19,9 @@ from onnxq.graph.match import is_op
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.convolution import accumulator_term, zero_point
+from onnxq.passes.lowering.integer.halves import Part, Sum, combined, halves, whole_bounds
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.retyped import retyped
@@ -28,13 +33,13 @@ __all__ = ["lower_matmul"]
 
 @dataclass(frozen=True, eq=False)
 class _Right:
-    """The right operand, ready to multiply: scale per column, bounds of the sums of products with it."""
+    """A right operand or one of its halves, ready to multiply: scale per column, bounds of sums with it."""
 
     codes: ir.Value
     zero_point: ir.Value
     scale: FloatArray
-    low: IntArray
-    high: IntArray
+    bounds: Callable[[Operand], tuple[IntArray, IntArray]]
+    factor: int = 1
 
 
 def lower_matmul(region: Region, rw: Rewriter) -> ir.Value:
@@ -46,45 +51,64 @@ def lower_matmul(region: Region, rw: Rewriter) -> ir.Value:
     if gemm and attributes.get_int("transA", 0) != 0:
         left = replace(left, codes=_transposed(rw, left.codes))
     transposed = gemm and attributes.get_int("transB", 0) != 0
-    right = _weight(region, rw, left, transposed)
-    if right is None:
-        right = _activation(region, rw, left, transposed)
+    rights = _weight(region, rw, transposed) or _activation(region, rw, left, transposed)
     bias = np.zeros(()) if region.bias is None else region.bias
     if gemm and region.has(2):
         own = region.constant(2)
         if own is None:
             raise Refused("its third input is not constant")
         bias = bias + beta * own
-    term, rest = accumulator_term(region, alpha * left.scale * right.scale, right.low, right.high, bias)
+    sums = [_product(region, rw, part, right) for part in halves(region, rw, left) for right in rights]
+    low, high = whole_bounds(sums)
+    scale = alpha * left.scale * rights[0].scale
+    term, rest = accumulator_term(region, scale, low, high, bias, wide=len(sums) > 1)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, constant=rest, where=region.where)
-    left = retyped(rw, left, ir.DataType.UINT8, region.profile)
+    return requantize(rw, [combined(region, rw, sums)], fixed, region)
+
+
+def _product(region: Region, rw: Rewriter, part: Part, right: _Right) -> Sum:
+    """MatMulInteger of an 8-bit operand or a half with another one."""
+    left = retyped(rw, part.operand, ir.DataType.UINT8, region.profile)
     inputs = [left.codes, right.codes, zero_point(rw, left), right.zero_point]
     acc = rw.op("MatMulInteger", inputs, like=region.result, dtype=ir.DataType.INT32)
-    return requantize(rw, [acc], fixed, region)
+    return Sum(acc, part.factor * right.factor, *right.bounds(part.operand))
 
 
-def _weight(region: Region, rw: Rewriter, left: Operand, transposed: bool) -> _Right | None:
+def _weight(region: Region, rw: Rewriter, transposed: bool) -> list[_Right]:
+    """A constant right operand; nothing where it is none."""
     operand = region.operand(1)
     if operand.array is None:
-        return None
+        return []
     weight = read_weight(operand, 0 if transposed else operand.array.ndim - 1)
     if transposed:
         weight = replace(weight, codes=weight.codes.T)
     axes = weight.codes.ndim
-    low, high = weight.bounds(left, (max(axes - 2, 0),), keepdims=axes > 2)
     codes, zero = weight.constants(rw, ir.DataType.INT8)
-    return _Right(codes, zero, weight.scale, low, high)
+    bounds = partial(weight.bounds, axes=(max(axes - 2, 0),), keepdims=axes > 2)
+    return [_Right(codes, zero, weight.scale, bounds)]
 
 
-def _activation(region: Region, rw: Rewriter, left: Operand, transposed: bool) -> _Right:
+def _activation(region: Region, rw: Rewriter, left: Operand, transposed: bool) -> list[_Right]:
     operand = region.activation(1)
     length = _length(left.codes.shape, -1) or _length(operand.codes.shape, -1 if transposed else -2)
     if length is None:
         raise Refused("the length of its sums is not known, so that int32 cannot be proven; fix the shapes")
-    ends = [a * b * length for a in (left.low, left.high) for b in (operand.low, operand.high)]
-    codes = _transposed(rw, operand.codes) if transposed else operand.codes
-    scale, low, high = np.float64(operand.scale), np.int64(min(ends)), np.int64(max(ends))
-    return _Right(codes, zero_point(rw, operand), np.asarray(scale), np.asarray(low), np.asarray(high))
+    if transposed:
+        operand = replace(operand, codes=_transposed(rw, operand.codes))
+    scale, rights = np.asarray(operand.scale, np.float64), []
+    for part in halves(region, rw, operand):
+        own = part.operand
+        if operand.wide and region.profile.dialect == Dialect.FAST:
+            own = retyped(rw, own, ir.DataType.INT8, region.profile)
+        bounds = partial(_reach, own, length)
+        rights.append(_Right(own.codes, zero_point(rw, own), scale, bounds, part.factor))
+    return rights
+
+
+def _reach(right: Operand, length: int, left: Operand) -> tuple[IntArray, IntArray]:
+    """Least and greatest sum of so many products."""
+    ends = [a * b * length for a in (left.low, left.high) for b in (right.low, right.high)]
+    return np.asarray(min(ends), np.int64), np.asarray(max(ends), np.int64)
 
 
 def _length(shape: ir.Shape | None, axis: int) -> int | None:

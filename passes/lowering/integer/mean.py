@@ -41,7 +41,8 @@ def lower_reduction(region: Region, rw: Rewriter) -> ir.Value:
     divisor = 1 if is_op(node, "ReduceSum") else count
     real = np.asarray(x.scale / (region.scale * divisor))
     total, term = _convolved(region, rw, x, lengths, real) or _summed(region, rw, x, lengths, real)
-    prove_int32(term.low, term.high, region.where, region.profile.accumulator_bits)
+    if not x.wide:
+        prove_int32(term.low, term.high, region.where, region.profile.accumulator_bits)
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
     return requantize(rw, [total], fixed, region)
 
@@ -52,8 +53,9 @@ def _summed(
     fmt, count = x.qparams.format, math.prod(lengths)
     axes, keepdims = _reduced(region, x)
     low, high, bias = (np.asarray(count * end, np.int64) for end in (fmt.qmin, fmt.qmax, -x.zero_point))
-    inputs = [cast(rw, x.codes, INT32), rw.const(np.asarray(axes, np.int64), "axes")]
-    total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=INT32)
+    word = INT64 if x.wide and count >= 1 << 15 else INT32
+    inputs = [cast(rw, x.codes, word), rw.const(np.asarray(axes, np.int64), "axes")]
+    total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=word)
     return total, Term(real, low, high, bias)
 
 
@@ -74,15 +76,18 @@ def _convolved(
 def _mean_of_any_length(region: Region, rw: Rewriter, x: Operand, axes: list[int], keepdims: int) -> ir.Value:
     """``(acc·M + n·K) / (n·2^S)`` in int64, with n counted at run time; truncates, as all is positive.
 
-    Multipliers have 20 bits, so that n·K fits for any n up to 2^32.
+    Multipliers have 20 bits, so that n·K fits for any n up to 2^32; with codes of 16 bits on either side 22
+    bits, for n up to 2^22.
     """
     if is_op(region.node, "ReduceSum"):
         raise Refused("it sums over an axis of unknown length; fix the shapes")
-    ratio = x.scale / region.scale
+    ratio, levels = x.scale / region.scale, max(x.levels, region.output.format.levels)
+    window = levels * math.ceil(ratio + 2)
     shift = 20 - math.ceil(math.log2(ratio))
+    if levels > 256:
+        shift = min(shift + 2, 40 - window.bit_length())
     if not 1 <= shift <= 40:
         raise Refused(f"its scales differ by a factor of {ratio:g}; calibrate again")
-    window = 256 * math.ceil(ratio + 2)
     multiplier = round(ratio * 2**shift)
     addend = (window << shift) - x.zero_point * multiplier + (1 << (shift - 1))
     work = Arithmetic(rw, region.result.name or "mean", INT64)

@@ -4,14 +4,18 @@ MaxPool, Reshape, Transpose, Slice, Concat and the like give codes of their inpu
 Pad fills with the code of its value, and Resize by scales, which are floats, becomes Resize by sizes.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, get_input, is_op, rank, static_shape
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
-from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused
+from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused, describe_codes
 from onnxq.passes.lowering.integer.reduction import reduce_axes
+from onnxq.passes.lowering.integer.wide_moves import THROUGH_INT32, max_pool, shuffled
+from onnxq.passes.lowering.integer.words import cast
 
 __all__ = ["MOVES", "SHAPE_READERS", "lower_move"]
 
@@ -60,6 +64,9 @@ def lower_move(node: ir.Node, operands: Operands, rw: Rewriter) -> dict[ir.Value
         return {}
     if not operand.per_tensor or any(o.dtype not in (None, ir.DataType.FLOAT) for o in node.outputs):
         raise Refused("it moves a tensor with one scale per channel, or gives indices as well")
+    given = operand
+    if operand.wide and is_op(node, *THROUGH_INT32):
+        operand = replace(operand, codes=cast(rw, operand.codes, ir.DataType.INT32))
     inputs: list[ir.Value | None] = [operand.codes, *node.inputs[1:]]
     attributes = dict(node.attributes)
     if is_op(node, "Concat"):
@@ -72,20 +79,33 @@ def lower_move(node: ir.Node, operands: Operands, rw: Rewriter) -> dict[ir.Value
     if is_op(node, "Resize"):
         inputs = _resize(node, operand, rw)
         attributes = {k: v for k, v in attributes.items() if v.type != ir.AttributeType.FLOAT}
-    made = _made(node, inputs, attributes, rw).producer()
+    first = _made(node, operand, inputs, attributes, rw)
+    if operand is not given:
+        first.type = operand.codes.type
+        first = cast(rw, first, given.qparams.format.ir_dtype)
+    made = first.producer()
     assert made is not None, "a prepared value has a node"
     moved: dict[ir.Value, Operand] = {}
     for was, now in zip(node.outputs, made.outputs, strict=True):
         now.type, now.shape = ir.TensorType(operand.qparams.format.ir_dtype), was.shape
         now.name = rw.unique(f"{was.name or 'moved'}_codes")
+        describe_codes(now, operand.qparams)
         moved[was] = Operand(now, operand.qparams)
     return moved
 
 
 def _made(
-    node: ir.Node, inputs: list[ir.Value | None], attributes: dict[str, ir.Attr], rw: Rewriter
+    node: ir.Node,
+    operand: Operand,
+    inputs: list[ir.Value | None],
+    attributes: dict[str, ir.Attr],
+    rw: Rewriter,
 ) -> ir.Value:
     """The same operator; for GlobalMaxPool, which knows no integers, a ReduceMax."""
+    if operand.wide and is_op(node, "MaxPool"):
+        return max_pool(node, operand.codes, operand.qparams.format.qmin, rw)
+    if operand.wide and is_op(node, "DepthToSpace", "SpaceToDepth"):
+        return shuffled(node, operand.codes, rw)
     if not is_op(node, "GlobalMaxPool"):
         return rw.op(node.op_type, inputs, attributes, outputs=len(node.outputs))
     axes, codes = rank(node.inputs[0]), inputs[0]
@@ -109,7 +129,8 @@ def _pad(node: ir.Node, operand: Operand, rw: Rewriter) -> list[ir.Value | None]
     code: IntArray = operand.qparams.quantize(real.reshape(()))
     if float(operand.qparams.dequantize(code)) != float(real.reshape(())):
         raise Refused(f"its value {float(real.reshape(())):g} is no code of its input's scale and zero point")
-    value = rw.const(code, f"{operand.codes.name or 'codes'}_pad")
+    word = operand.codes.dtype or operand.qparams.format.ir_dtype
+    value = rw.const(code.astype(word.numpy()), f"{operand.codes.name or 'codes'}_pad")
     return [operand.codes, node.inputs[1], value, *node.inputs[3:]]
 
 

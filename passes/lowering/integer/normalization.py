@@ -9,7 +9,9 @@ With d = n·q − Σq (the zero point cancels) the normalized value is free of t
     t = d·(2^B / r) / 2^(B−p−20)  the normalized value with 20 bits behind the point
     y = clamp(z_y + γ/s_y·2^-20·t + β/s_y)
 
-All divisions truncate, which costs 2^-20 of a standard deviation each.
+All divisions truncate, which costs 2^-20 of a standard deviation each. Where squares of n·q − Σq are too
+long, as of 16-bit codes, d = 2^f·q − ⌊2^f·Σq/n⌋ takes its place, with 2^f for n and the largest f for which
+p is 2; that is off by 2^-f of a code.
 """
 
 import math
@@ -77,8 +79,8 @@ def normalize(
     work = Arithmetic(rw, region.result.name or "norm", INT64)
     if epsilon is None:
         epsilon = region.node.attributes.get_float("epsilon", 1e-5)
-    unit = count if centered else 1
-    reach = unit * 255
+    unit = _unit(x, count) if centered else 1
+    reach = unit * (x.levels - 1)
     bits = (WORD - (count * reach**2).bit_length()) // 2
     epsilon = epsilon * (unit / x.scale) ** 2
     if bits < 2 or epsilon * 4**bits > 2**WORD:
@@ -86,7 +88,7 @@ def normalize(
             "its sums of squares need more than 64 bits: too many elements, or too large an epsilon"
         )
     smallest = max(round(epsilon * 4**bits), 1)
-    distance = _distance(work, x, axes, count, centered)
+    distance = _distance(work, x, axes, count, unit if centered else None)
     squares = reduce_axes(rw, "ReduceSum", work.op("Mul", distance, distance), axes)
     variance = work.op("Div", work.op("Mul", squares, 4**bits), count)
     root = square_root(work, work.op("Add", variance, smallest))
@@ -115,12 +117,21 @@ def _scaled(
     return requantize(rw, [value], fixed, region)
 
 
-def _distance(work: Arithmetic, x: Operand, axes: Sequence[int], count: int, centered: bool) -> ir.Value:
-    """``n·q − Σq``, or ``q − z``, as int64."""
+def _unit(x: Operand, count: int) -> int:
+    """By how much distances from the mean are too large: n, or a power of two where that is too much."""
+    free = WORD - 4 - (count * (x.levels - 1) ** 2).bit_length()
+    return count if count**2 < 2**free else 1 << max(free // 2, 0)
+
+
+def _distance(work: Arithmetic, x: Operand, axes: Sequence[int], count: int, unit: int | None) -> ir.Value:
+    """``unit·(q − mean)`` as int64, or ``q − z`` without a unit."""
     wide = cast(work.rw, x.codes, INT64)
-    if not centered:
+    if unit is None:
         return work.op("Sub", wide, x.zero_point)
-    return work.op("Sub", work.op("Mul", wide, count), reduce_axes(work.rw, "ReduceSum", wide, axes))
+    total = reduce_axes(work.rw, "ReduceSum", wide, axes)
+    if unit != count:
+        total = work.op("Div", work.op("Mul", total, unit), count)
+    return work.op("Sub", work.op("Mul", wide, unit), total)
 
 
 def element_count(x: Operand, axes: Sequence[int]) -> int:

@@ -11,7 +11,23 @@ from onnxq.graph.match import constant
 from onnxq.graph.numeric import Array, FloatArray, IntArray
 from onnxq.quant.qparams import QParams
 
-__all__ = ["Operand", "Operands", "Refused", "real_constant"]
+__all__ = [
+    "CODE_BITS",
+    "SCALE",
+    "ZERO_POINT",
+    "Operand",
+    "Operands",
+    "Refused",
+    "describe_codes",
+    "real_constant",
+]
+
+CODE_BITS = (8, 16)
+"""Widths of the codes that integer operators read and make."""
+
+
+SCALE, ZERO_POINT = "onnxq.scale", "onnxq.zero_point"
+"""Keys of a tensor's metadata; of the model's, with the name of the tensor behind a point."""
 
 
 class Refused(Exception):
@@ -56,15 +72,32 @@ class Operand:
         """The greatest ``codes − z``."""
         return self.qparams.format.qmax - self.zero_point
 
-    def require_8_bit(self, what: str) -> None:
-        """Accept per-tensor int8 and uint8, the types that integer operators read.
+    @property
+    def wide(self) -> bool:
+        """Whether the codes have 16 bits."""
+        return self.qparams.format.bits == 16
+
+    @property
+    def levels(self) -> int:
+        """How many codes there are."""
+        return self.qparams.format.levels
+
+    def require_codes(self, what: str) -> None:
+        """Accept per-tensor codes of 8 and 16 bits, which integer operators read.
 
         Raises:
             Refused: it is anything else.
         """
-        if self.qparams.format.bits != 8 or not self.per_tensor:
+        if self.qparams.format.bits not in CODE_BITS or not self.per_tensor:
             kind = f"{self.qparams.format}, {'per tensor' if self.per_tensor else 'per channel'}"
-            raise Refused(f"{what} is {kind}; integer operators read int8 or uint8 with one scale")
+            raise Refused(f"{what} is {kind}; integer operators read 8 or 16 bits with one scale")
+
+
+def describe_codes(codes: ir.Value, qparams: QParams | None) -> None:
+    """Note at a tensor what its codes mean, for golden vectors and whoever else reads the file."""
+    if qparams is not None:
+        codes.metadata_props[SCALE] = str(qparams.scale.reshape(-1)[0])
+        codes.metadata_props[ZERO_POINT] = str(int(qparams.zero_point.reshape(-1)[0]))
 
 
 class Operands(Protocol):

@@ -38,7 +38,8 @@ def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
         shape = ir.Shape([*region.result.shape[:2], *counts.shape])
         rw.set_type(region.result, region.output.format.ir_dtype, shape)
     ends = [np.asarray(taps * end, np.int64) for end in (x.low, x.high)]
-    prove_int32(ends[0], ends[1], region.where, region.profile.accumulator_bits)
+    if not x.wide:
+        prove_int32(ends[0], ends[1], region.where, region.profile.accumulator_bits)
     fixed = fixed_point(
         [Term(x.scale / (region.scale * counts), ends[0], ends[1])],
         region.zero_point,

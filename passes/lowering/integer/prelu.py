@@ -39,7 +39,7 @@ def lower_prelu(region: Region, rw: Rewriter) -> ir.Value:
         region.zero_point,
         region.low,
         region.high,
-        narrow=True,
+        narrow=region.narrow,
         where=region.where,
     )
     return requantize(rw, [positive, negative], fixed, region)

@@ -3,7 +3,8 @@
     y = clamp(z_y + s_a·s_b/s_y · (a − z_a)·(b − z_b))
     y = clamp(z_y + s_a·c/s_y · (a − z_a))                      by a constant
 
-The product of two codes fits 18 bits; a constant tensor becomes a tensor of multipliers.
+The product of two codes of 8 bits fits 18 bits, of 16 bits 34; a constant tensor becomes a tensor of
+multipliers.
 """
 
 import numpy as np
@@ -14,7 +15,8 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.addition import code_term
 from onnxq.passes.lowering.integer.operand import Operand
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.passes.lowering.integer.requantize import cast, requantize
+from onnxq.passes.lowering.integer.requantize import requantize
+from onnxq.passes.lowering.integer.words import Words, cast
 from onnxq.quant.fixed_point import Term, fixed_point
 
 __all__ = ["centered", "lower_product", "scaled"]
@@ -30,8 +32,9 @@ def lower_product(region: Region, rw: Rewriter) -> ir.Value:
     real = np.asarray(a.scale * b.scale / region.scale)
     term = Term(real, np.asarray(min(ends), np.int64), np.asarray(max(ends), np.int64))
     fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
-    factors = [centered(rw, a), centered(rw, b)]
-    product = rw.op("Mul", factors, like=region.result, dtype=ir.DataType.INT32)
+    short = max(map(abs, ends)) < 2**31
+    types = (ir.DataType.INT32, ir.DataType.UINT32) if short else region.profile.words(64)
+    product = Words(rw, region.result, *types).op("Mul", centered(rw, a), centered(rw, b))
     return requantize(rw, [product], fixed, region)
 
 
@@ -47,5 +50,7 @@ def centered(rw: Rewriter, operand: Operand) -> ir.Value:
 def scaled(region: Region, rw: Rewriter, operand: Operand, factor: FloatArray) -> ir.Value:
     """``factor`` times the operand: a number, or a constant that broadcasts to the result."""
     term = code_term(operand, operand.scale * factor / region.scale)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, narrow=True, where=region.where)
+    fixed = fixed_point(
+        [term], region.zero_point, region.low, region.high, narrow=region.narrow, where=region.where
+    )
     return requantize(rw, [operand.codes], fixed, region)

@@ -16,6 +16,7 @@ from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import describe
 from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused, real_constant
 from onnxq.passes.lowering.integer.profile import DEFAULT, Profile
+from onnxq.passes.lowering.integer.wide import require_bits
 from onnxq.quant.qparams import QParams
 
 __all__ = ["Region", "read_region"]
@@ -56,6 +57,11 @@ class Region:
         return float(self.output.scale.reshape(-1)[0])
 
     @property
+    def narrow(self) -> bool:
+        """Whether words of 32 bits do, if nothing is lost by them: their window is for codes of 8 bits."""
+        return self.output.format.bits == 8
+
+    @property
     def zero_point(self) -> int:
         """The zero point of the result."""
         return int(self.output.zero_point.reshape(-1)[0])
@@ -77,13 +83,15 @@ class Region:
         raise Refused(f"its input '{name}' is float: no DequantizeLinear makes it; put a Q/DQ pair there")
 
     def activation(self, index: int) -> Operand:
-        """An operand of 8 bits with one scale.
+        """An operand of 8 or 16 bits with one scale.
 
         Raises:
             Refused: it is none.
         """
         operand = self.operand(index)
-        operand.require_8_bit(f"its input '{self.node.inputs[index].name}'")  # type: ignore[union-attr]
+        what = f"its input '{self.node.inputs[index].name}'"  # type: ignore[union-attr]
+        operand.require_codes(what)
+        require_bits(what, operand.qparams, self.profile)
         return operand
 
     def constant(self, index: int) -> FloatArray | None:

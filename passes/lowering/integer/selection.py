@@ -13,14 +13,13 @@ import onnx_ir as ir
 
 from onnxq.graph.match import get_input, is_op
 from onnxq.graph.rewriter import Rewriter
-from onnxq.passes.lowering.integer.lookup import gather, rescale
-from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
+from onnxq.passes.lowering.integer.rescaling import rescaled
 from onnxq.passes.lowering.integer.words import cast
-from onnxq.quant.qparams import QParams
 
-__all__ = ["lower_constant_move", "lower_selection", "rescaled"]
+__all__ = ["lower_constant_move", "lower_selection"]
 
 INT32, BOOL = ir.DataType.INT32, ir.DataType.BOOL
 
@@ -34,7 +33,7 @@ def lower_selection(region: Region, rw: Rewriter) -> ir.Value:
             continue
         number = region.constant(index)
         if number is None:
-            inputs.append(rescaled(rw, region.activation(index), region.output))
+            inputs.append(rescaled(rw, region.activation(index), region))
             continue
         codes = region.output.quantize(number.astype(np.float32))
         inputs.append(rw.const(codes, f"{region.result.name}_constant"))
@@ -44,14 +43,16 @@ def lower_selection(region: Region, rw: Rewriter) -> ir.Value:
     if (region.low, region.high) == (fmt.qmin, fmt.qmax):
         return chosen
     bounds = (np.asarray(end, fmt.dtype) for end in (region.low, region.high))
-    ends = [rw.const(bound, f"{region.result.name}_bound") for bound in bounds]
-    return rw.op("Clip", [chosen, *ends], like=region.result, dtype=dtype)
+    word = dtype if region.narrow else INT32
+    ends = [rw.const(bound.astype(word.numpy()), f"{region.result.name}_bound") for bound in bounds]
+    return cast(rw, rw.op("Clip", [cast(rw, chosen, word), *ends], like=region.result, dtype=word), dtype)
 
 
 def _chosen(region: Region, rw: Rewriter, inputs: Sequence[ir.Value | None]) -> ir.Value:
-    """The operator on codes; Max, Min and Where in int32 where older kernels are to run it."""
+    """The operator on codes; Max, Min and Where in int32 for older kernels, and for codes of 16 bits."""
     dtype = region.output.format.ir_dtype
-    if region.profile.dialect == Dialect.PORTABLE and not is_op(region.node, "Concat"):
+    through = region.profile.dialect == Dialect.PORTABLE or not region.narrow
+    if through and not is_op(region.node, "Concat"):
         wide = [v if v is None or v.dtype == BOOL else cast(rw, v, INT32) for v in inputs]
         return cast(rw, rw.op(region.node.op_type, wide, like=region.result, dtype=INT32), dtype)
     return rw.op(region.node.op_type, inputs, region.node.attributes, like=region.result, dtype=dtype)
@@ -71,10 +72,3 @@ def lower_constant_move(region: Region, rw: Rewriter) -> ir.Value:
     inputs = [source, *region.node.inputs[1:]]
     dtype = region.output.format.ir_dtype
     return rw.op(region.node.op_type, inputs, region.node.attributes, like=region.result, dtype=dtype)
-
-
-def rescaled(rw: Rewriter, operand: Operand, output: QParams) -> ir.Value:
-    """The operand's numbers in other parameters: itself where they are equal, else through a table."""
-    if operand.qparams.same_as(output):
-        return operand.codes
-    return gather(rw, operand, rescale(operand, output))

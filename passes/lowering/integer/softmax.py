@@ -1,11 +1,12 @@
 """Softmax in integers: a table of exponentials, a sum, one division.
 
-    d = max(x) − x                       0 … 255, whatever the zero point
+    d = max(x) − x                       0 … 255, of 16 bits 0 … 65,535, whatever the zero point
     e = T[d],  T[i] = round(exp(−i·s_x)·2^P)
     y = z_y + (n·e + s/2) / s,  s = Σ e,  n = 1/s_y          (int32 where n is a whole number up to 256)
 
 P is the largest for which n·e and s fit their word, at most 22. int64 serves where the length of the axis is
 not known; where 1/s_y is no such number it computes (M·e + (s << 15)) / (s << 16) with M = round(2^16/s_y).
+Results of 16 bits have P = 28 in int64. Of 16-bit codes the table ends where nothing is left of e^-d.
 """
 
 import math
@@ -14,17 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.mask import is_masked, masked_input
-from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.reduction import reduce_axes
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast
 
-__all__ = ["lower_softmax"]
+__all__ = ["exponentials", "lower_softmax"]
 
 INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
+
+WIDE_PRECISION = 28
+"""Bits of an exponential where the result has 16."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,15 @@ def lower_softmax(region: Region, rw: Rewriter) -> ir.Value:
     if shape is None:
         raise Refused("the rank of its input is not known; run shape inference")
     length = shape[axis]
-    plan, axis = _plan(length if isinstance(length, int) else None, region.scale), axis % len(shape)
+    known, axis = length if isinstance(length, int) else None, axis % len(shape)
+    plan = _plan(known, region.scale) if region.narrow else _wide_plan(known, region.scale)
     name = region.result.name or "softmax"
     narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, plan.dtype)
     greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
     distance = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
-    table = np.rint(np.exp(-np.arange(256) * x.scale) * 2.0**plan.precision)
-    if is_masked(wide):
-        distance, table = narrow.clip(distance, 0, 256), np.append(table, 0)
+    table = exponentials(x, plan.precision)
+    if is_masked(wide) or len(table) < x.levels:
+        distance, table = narrow.clip(distance, 0, len(table)), np.append(table, 0)
     image = rw.op("Gather", [work.array(table.astype(np.int64)), distance], like=wide, dtype=plan.dtype)
     quotient = cast(rw, _divide(work, image, reduce_axes(rw, "ReduceSum", image, [axis]), plan), INT32)
     if region.zero_point:
@@ -70,6 +76,24 @@ def _plan(length: int | None, scale: float) -> _Plan:
     if not 0 < factor < 2**40:
         raise Refused(f"its output scale {scale:g} is none for numbers between 0 and 1")
     return _Plan(precision, factor, 16, INT64)
+
+
+def _wide_plan(length: int | None, scale: float) -> _Plan:
+    """For results of 16 bits; ``M·e`` and ``s << 16`` stay below 2^62."""
+    whole = round(1 / scale)
+    if 1 <= whole <= 2**16 and np.float32(1 / whole) == np.float32(scale):
+        return _Plan(WIDE_PRECISION, whole, 0, INT64)
+    factor = round(2**16 / scale)
+    if not 0 < factor < 2**34 or (length is not None and length > 2**17):
+        raise Refused(f"its output scale {scale:g} or its length leaves no room for 16-bit results")
+    return _Plan(WIDE_PRECISION, factor, 16, INT64)
+
+
+def exponentials(x: Operand, precision: int) -> FloatArray:
+    """``round(exp(−i·s_x)·2^P)`` for all differences of codes i until nothing is left."""
+    reach = math.ceil((precision + 1) * math.log(2) / x.scale) if x.wide else x.levels
+    image: FloatArray = np.rint(np.exp(-np.arange(min(reach, x.levels)) * x.scale) * 2.0**precision)
+    return image
 
 
 def _divide(work: Arithmetic, image: ir.Value, total: ir.Value, plan: _Plan) -> ir.Value:

@@ -18,6 +18,7 @@ from onnxq.passes.lowering.integer.convolution import convolve, zero_point
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.weight import Weight, read_weight
+from onnxq.passes.lowering.integer.words import cast
 
 __all__ = ["lower_conv_transpose"]
 
@@ -83,12 +84,16 @@ def _turned(weight: Weight, group: int) -> Weight:
 
 def _spread(rw: Rewriter, x: Operand, strides: list[int]) -> ir.Value:
     """``stride − 1`` zeros behind each element: [N, C, H, W] becomes [N, C, H·s, W·s]."""
-    name, dtype = x.codes.name or "codes", x.codes.dtype
+    name, dtype = x.codes.name or "codes", ir.DataType.INT32 if x.wide else x.codes.dtype
+    codes, zero = x.codes, zero_point(rw, x)
+    if x.wide:  # ONNX Runtime pads no 16-bit integers
+        codes = cast(rw, codes, ir.DataType.INT32)
+        zero = rw.const(np.asarray(x.zero_point, np.int32), f"{name}_zero_point")
     axes = np.arange(3, 3 + 2 * len(strides), 2)
-    wide = rw.op("Unsqueeze", [x.codes, rw.const(axes, f"{name}_axes")], dtype=dtype)
+    wide = rw.op("Unsqueeze", [codes, rw.const(axes, f"{name}_axes")], dtype=dtype)
     after = [0, 0, *(end for stride in strides for end in (0, stride - 1))]
     pads = rw.const(np.asarray([0] * len(after) + after, np.int64), f"{name}_gaps")
-    padded = rw.op("Pad", [wide, pads, zero_point(rw, x)], dtype=dtype)
+    padded = rw.op("Pad", [wide, pads, zero], dtype=dtype)
     sizes = static_shape(x.codes)
     factors = np.asarray([1, 1, *strides], np.int64)
     if sizes is not None:
@@ -96,7 +101,8 @@ def _spread(rw: Rewriter, x: Operand, strides: list[int]) -> ir.Value:
     else:
         now = rw.op("Shape", [x.codes], dtype=ir.DataType.INT64)
         shape = rw.op("Mul", [now, rw.const(factors, f"{name}_strides")], dtype=ir.DataType.INT64)
-    return rw.op("Reshape", [padded, shape], dtype=dtype)
+    spread = rw.op("Reshape", [padded, shape], dtype=dtype)
+    return cast(rw, spread, x.qparams.format.ir_dtype)
 
 
 def _cropped(rw: Rewriter, codes: ir.Value, left: list[int], right: list[int]) -> ir.Value:

@@ -17,14 +17,14 @@ from onnxq.passes.lowering.integer.comparison import COMPARISONS, lower_comparis
 from onnxq.passes.lowering.integer.interface import substitute
 from onnxq.passes.lowering.integer.lookup import gather, read_function, tabulate
 from onnxq.passes.lowering.integer.moves import SHAPE_READERS
-from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.operand import Refused, describe_codes
 from onnxq.passes.lowering.integer.operators import OPERATORS
 from onnxq.passes.lowering.integer.profile import Dialect, Profile
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.region import read_region
 from onnxq.passes.lowering.integer.requantize import cast
-from onnxq.passes.lowering.integer.selection import rescaled
-from onnxq.passes.lowering.integer.wide import require_32_bits
+from onnxq.passes.lowering.integer.rescaling import lower_clamp
+from onnxq.passes.lowering.integer.wide import require_32_bits, require_bits
 from onnxq.quant.qdq import qparams_of
 
 __all__ = ["lower_regions", "sweep"]
@@ -77,7 +77,8 @@ def _read_codes(node: ir.Node, rw: Rewriter, operands: QdqOperands) -> None:
     operand = None if source is None else operands.get(source)
     usable = operand is not None and operand.per_tensor
     if operand is not None and usable:
-        rw.set_input(node, 0, operand.codes)
+        through = operand.wide and is_op(node, "ArgMax", "ArgMin")
+        rw.set_input(node, 0, cast(rw, operand.codes, INT32) if through else operand.codes)
     operands.settle(edited=usable)
 
 
@@ -129,6 +130,7 @@ def _lower(
     if codes is None:
         operands.settle(edited=False)
         return []
+    describe_codes(codes, qparams_of(quantize))
     substitute(rw, quantize, codes)
     operands.settle(edited=True)
     return [] if maker is None else [maker]
@@ -143,10 +145,9 @@ def _codes(
         output = qparams_of(quantize)
         if value is None or output is None or output.axis is not None:
             raise Refused("its scale and zero point are not one pair of constants")
-        if output.format.bits != 8:
-            raise Refused(f"it gives {output.format}; only int8 and uint8 are lowered")
-        if (operand := operands.get(value)) is not None:
-            return rescaled(rw, operand, output)
+        require_bits("its result", output, profile)
+        if (same := lower_clamp(quantize, output, operands, profile, rw)) is not None:
+            return same
         if (function := read_function(value, operands)) is not None:
             return gather(rw, function.operand, tabulate(function, output, rw.model.opset_imports))
         region = read_region(quantize, output, operands, profile)

@@ -1,13 +1,39 @@
-"""Which prepared nodes compute in words wider than 32 bits."""
+"""What a profile has no words for: numbers of more than 32 bits in dialect=int32, codes of 16 bits."""
 
 import onnx_ir as ir
 
 from onnxq.graph.match import is_op
-from onnxq.passes.lowering.integer.operand import Refused
+from onnxq.passes.lowering.integer.operand import CODE_BITS, Refused
+from onnxq.passes.lowering.integer.profile import Dialect, Profile
+from onnxq.quant.fixed_point import Rounding
+from onnxq.quant.qparams import QParams
 
-__all__ = ["require_32_bits"]
+__all__ = ["require_32_bits", "require_bits"]
 
 WIDE = frozenset({ir.DataType.INT64, ir.DataType.UINT64, ir.DataType.UINT32, ir.DataType.UINT16})
+
+
+def require_bits(what: str, qparams: QParams, profile: Profile) -> None:
+    """Accept codes of 8 bits, and of 16 where the profile has words for them.
+
+    Raises:
+        Refused: it has none, or the codes have another width.
+    """
+    bits = qparams.format.bits
+    if bits not in CODE_BITS:
+        raise Refused(f"{what} is {qparams.format}; only codes of 8 and 16 bits are lowered")
+    if bits == 8:
+        return
+    if profile.dialect == Dialect.INT32:
+        raise Refused(
+            f"{what} is {qparams.format}, whose sums need 64 bits, which dialect=int32 excludes; give it 8 "
+            "bits, or use dialect=portable"
+        )
+    if profile.rounding == Rounding.TFLITE:
+        raise Refused(
+            f"{what} is {qparams.format}, and rounding=tflite follows TFLite's 8-bit kernels; give it 8 "
+            "bits, or use rounding=half-even or half-up"
+        )
 
 
 def require_32_bits(value: ir.Value) -> None:

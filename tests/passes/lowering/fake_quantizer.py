@@ -31,7 +31,8 @@ class Scheme:
     """Types of activations and weights; ``scale`` for all activations instead of a measured one.
 
     ``room`` leaves codes below zero where no value is negative, so that a Relu or Clip has something to cut.
-    With ``power_of_two`` scales nothing in an integer model is approximate.
+    With ``power_of_two`` scales nothing in an integer model is approximate. Where ``also`` names a type,
+    every second value or so has that one.
     """
 
     dtype: str = "uint8"
@@ -40,6 +41,12 @@ class Scheme:
     scale: float | None = None
     room: bool = True
     power_of_two: bool = False
+    also: str | None = None
+
+    @property
+    def wide(self) -> bool:
+        """Whether values of 16 bits may occur."""
+        return "16" in f"{self.dtype}{self.also}"
 
     def rounded(self, scale: Array | float) -> Array:
         """A scale as float32, the next power of two where the scheme wants one."""
@@ -52,7 +59,7 @@ class FakeQuantizer:
 
     def __init__(self, proto: onnx.ModelProto, rng: np.random.Generator, scheme: Scheme) -> None:
         self.rng, self.scheme, self.graph = rng, scheme, proto.graph
-        self.dtype, self.weight = np.dtype(scheme.dtype), np.dtype(scheme.weight)
+        self.weight = np.dtype(scheme.weight)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, Array] = {}
         self.arrays = {i.name: numpy_helper.to_array(i) for i in proto.graph.initializer}
@@ -121,17 +128,22 @@ class FakeQuantizer:
         repeats = len(array) // weight.size if weight.ndim else 1
         scale = np.asarray(self.params[node.input[0]][0] * np.tile(weight, repeats), np.float32)
         scale = scale.reshape(()) if not weight.ndim else scale
-        codes = np.rint(array / scale).astype(np.int32)
+        codes = np.clip(np.rint(array.astype(np.float64) / scale), -(2**31), 2**31 - 1).astype(np.int32)
         self.params[name] = (scale, np.zeros(scale.shape, np.int32))
         return self._dequantize(name, codes, 0)
 
     def _constant(self, name: str, array: Array) -> str:
-        scale = self.scheme.rounded(max(np.abs(array).max(), 1e-3) / 100)
-        zero = np.asarray(self.rng.integers(0, 20) + (110 if self.dtype.kind == "u" else 0), self.dtype)
+        dtype = self._dtype()
+        levels = 2 ** (8 * dtype.itemsize)
+        scale = self.scheme.rounded(max(np.abs(array).max(), 1e-3) / (levels * 0.4))
+        zero = np.asarray(self.rng.integers(0, 20) + (levels * 43 // 100 if dtype.kind == "u" else 0), dtype)
         self.params[name] = (scale, zero)
-        return self._dequantize(
-            name, _clipped(np.rint(array / scale).astype(np.int64) + int(zero), self.dtype), 0
-        )
+        return self._dequantize(name, _clipped(np.rint(array / scale).astype(np.int64) + int(zero), dtype), 0)
+
+    def _dtype(self) -> np.dtype[Any]:
+        """The type of the next value."""
+        second = self.scheme.also is not None and self.rng.random() < 0.5
+        return np.dtype(self.scheme.also if second else self.scheme.dtype)
 
     def _dequantize(self, name: str, codes: Array, axis: int) -> str:
         if f"{name}_dq" not in self.real.values():
@@ -150,10 +162,12 @@ class FakeQuantizer:
         low, high = (float(end) * self.rng.uniform(0.7, 1.1) for end in self.ranges[name])
         spare = self.rng.uniform(0, 0.3) * high if self.scheme.room else 0.0
         low, high = min(low, 0.0) - spare, max(high, 1e-3)
-        scale = self.scheme.rounded((high - low) / 255 if self.scheme.scale is None else self.scheme.scale)
-        info = np.iinfo(self.dtype)
+        info = np.iinfo(self._dtype())
+        steps = info.max - info.min
+        given = None if self.scheme.scale is None else self.scheme.scale * 255 / steps
+        scale = self.scheme.rounded((high - low) / steps if given is None else given)
         zero = np.clip(np.rint(info.min - low / scale), info.min, info.max)
-        return scale, np.asarray(zero, self.dtype)
+        return scale, np.asarray(zero, info.dtype)
 
     def _add(self, op: str, source: str, params: str, output: str, axis: int) -> None:
         scale, zero = self.params[params]

@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+
+from onnxq.passes.lowering.integer.profile import Dialect
+from onnxq.passes.lowering.lower_integer import LowerInteger
 
 from .fake_quantizer import Scheme
 
@@ -94,29 +98,59 @@ def _concat(net: Net, draw: st.DrawFn, x: str) -> None:
     net.add(f"Concat <axis = 1> ({x}, {other})", (c + net.shapes[other][0], h, w))
 
 
+def _matmul(net: Net, draw: st.DrawFn, x: str) -> None:
+    c, h, w = net.shapes[x]
+    others = [name for name, (d, k, _) in net.shapes.items() if (d, k) == (c, w)]
+    if others:
+        other = draw(st.sampled_from(others))
+        columns = net.shapes[other][2]
+    else:
+        columns = draw(st.integers(1, 3))
+        other = net.weight(w, columns)
+    net.add(f"MatMul ({x}, {other})", (c, h, columns), relu=draw(st.booleans()))
+
+
 def _softmax(net: Net, draw: st.DrawFn, x: str) -> None:
     net.add(f"Softmax <axis = {draw(st.integers(1, 3))}> ({x})", net.shapes[x])
+
+
+LAYERS = [_conv, _conv, _binary, _unary, _pool, _concat, _softmax, _matmul]
 
 
 @st.composite
 def nets(draw: st.DrawFn) -> str:
     net = Net({"x": (draw(st.integers(1, 3)), draw(st.integers(2, 4)), draw(st.integers(2, 4)))})
     for _ in range(draw(st.integers(1, 4))):
-        layer = draw(st.sampled_from([_conv, _conv, _binary, _unary, _pool, _concat, _softmax]))
+        layer = draw(st.sampled_from(LAYERS))
         layer(net, draw, draw(st.sampled_from(list(net.shapes))))
     if not net.lines:
         net.add("Sigmoid (x)", net.shapes["x"])
     return net.text()
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(
-    text=nets(),
-    dtype=st.sampled_from(["uint8", "int8"]),
-    seed=st.integers(0, 2**16),
-    scale=st.one_of(st.none(), st.sampled_from([2.0**-5, 0.05]), st.floats(2.0**-9, 0.5, width=32)),
-)
-def test_random_networks_give_the_exact_codes(
-    lower: Lower, text: str, dtype: str, seed: int, scale: float | None
-) -> None:
-    lower(text, seed=seed, scheme=Scheme(dtype=dtype, scale=scale))
+SCHEMES = {
+    "uint8": Scheme(dtype="uint8"),
+    "int8": Scheme(dtype="int8"),
+    "uint16": Scheme(dtype="uint16"),
+    "int16": Scheme(dtype="int16"),
+    "mixed": Scheme(dtype="int8", also="uint16"),
+}
+CASES = 400
+"""For each scheme: 2,000 together."""
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_random_networks_give_the_exact_codes(lower: Lower, scheme: str) -> None:
+    @seed(list(SCHEMES).index(scheme))
+    @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(
+        text=nets(),
+        data=st.integers(0, 2**16),
+        scale=st.one_of(st.none(), st.sampled_from([2.0**-5, 0.05]), st.floats(2.0**-9, 0.25, width=32)),
+        dialect=st.sampled_from([Dialect.FAST, Dialect.FAST, Dialect.PORTABLE]),
+    )
+    def hold(text: str, data: int, scale: float | None, dialect: Dialect) -> None:
+        chosen = replace(SCHEMES[scheme], scale=scale)
+        lower(text, seed=data, scheme=chosen, lowering=LowerInteger(dialect=dialect), again=False)
+
+    hold()

@@ -2,8 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+
+from onnxq.passes.lowering.lower_integer import LowerInteger
+from onnxq.pipeline.context import Context
+from onnxq.runtime import Session
 
 from .fake_quantizer import Scheme
 
@@ -73,3 +79,16 @@ def test_softmax(lower: Lower, dtype: str, opset: int) -> None:
     lower(text.replace("AXIS", "-1"), opset=opset, scheme=Scheme(dtype=dtype))
     lower(text.replace("AXIS", "1"), opset=opset, scheme=Scheme(dtype=dtype))
     lower(text.replace("AXIS", "1"), opset=opset, scheme=Scheme(dtype=dtype, scale=1 / 256))
+
+
+def test_numbers_beyond_float32_get_the_last_code(onnx_text: Callable[..., ir.Model]) -> None:
+    text = """g (float[256] x) => (float[256] y) <float s = {0.5}, uint8 z = {0}, float t = {0.001}> {
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        e = Exp (d)
+        r = QuantizeLinear (e, t, z)
+        y = DequantizeLinear (r, t, z)
+    }"""
+    strict = LowerInteger().run(onnx_text(text), Context()).model
+    codes = Session(strict, optimize=False).run({"x": np.arange(256, dtype=np.uint8)})["y"]
+    np.testing.assert_array_equal(codes, np.full(256, 255, np.uint8))

@@ -88,5 +88,4 @@ def _cut(model: onnx.ModelProto, names: list[str], dtype: np.dtype[np.generic]) 
     del model.graph.output[:], model.graph.value_info[:]
     model.graph.input.extend(kinds[name] for name in names)
     model.graph.output.extend(onnx.ValueInfoProto(name=f"{name}_cut") for name in names)
-    assert dtype.itemsize == 1
     return model

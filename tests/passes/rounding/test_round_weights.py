@@ -1,11 +1,16 @@
 """round-weights: on models, through the pipeline, with everything it promises measured from outside."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
+from onnxq import model_io
 from onnxq.api import load_samples
 from onnxq.errors import DataError, UsageError
 from onnxq.graph.match import constant
@@ -114,6 +119,41 @@ def test_the_same_seed_gives_the_same_bytes(onnx_text: Text) -> None:
     assert len({ir.to_proto(m).SerializeToString(deterministic=True) for m in runs}) == 1
 
 
+def test_a_killed_run_goes_on_to_the_same_bytes(onnx_text: Text, tmp_path: Path) -> None:
+    """Killed behind the second layer: it and the first are on the disk then."""
+    model, _, _ = _quantized(onnx_text)
+    model_io.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", *(feeds["x"] for feeds in _data()))
+    script = tmp_path / "run.py"
+    script.write_text(f"""
+import os, signal, sys
+import numpy as np
+from onnxq import api
+feeds = [{{"x": array}} for array in np.load({str(tmp_path / "data.npz")!r}).values()]
+def progress(what, done, total):
+    if what == "rounding weights" and done == 2 and sys.argv[1] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "rounding weights":
+        print(done)
+folder = {str(tmp_path / "kept")!r} if sys.argv[2] == "keep" else None
+steps = "infer-shapes, insert-qdq{{weight=int4}}, round-weights"
+report = api.run({str(tmp_path / "m.onnx")!r}, steps, feeds, checkpoints=folder, progress=progress)
+api.model_io.save(report.model, api.Path(sys.argv[3]))
+""")
+
+    def run(*words: str) -> int:
+        return subprocess.run(
+            [sys.executable, str(script), *words], check=False, capture_output=True
+        ).returncode
+
+    whole, resumed = tmp_path / "whole.onnx", tmp_path / "resumed.onnx"
+    assert run("live", "forget", str(whole)) == 0
+    assert run("die", "keep", str(resumed)) == -signal.SIGKILL
+    assert [file.name for file in (tmp_path / "kept").glob("*/*")] == ["00000.layer", "00001.layer"]
+    assert run("live", "keep", str(resumed)) == 0
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
 def test_structure_stays_and_only_constants_change(rewrite: Rewrite, onnx_text: Text) -> None:
     text = """g (float[8,4] x) => (float[8,3] y)
         <float[4,3] W, float[3] b, float sx = {0.05}, int8 zx = {0},
@@ -148,8 +188,7 @@ def test_layers_that_cannot_be_sampled_are_left_to_nearest(net: str, reason: str
         wd = DequantizeLinear (wq, sw, z)
         {body}
     }}""")
-    samples = [{"x": np.random.default_rng(i).standard_normal((4, 4)).astype(np.float32)} for i in range(8)]
-    done = RoundWeights().run(model, _context(model, samples))
+    done = RoundWeights(method="nearest").run(model, Context())
     assert (done.edits == 0) == bool(reason)
     assert not reason or reason in done.skips[0].reason
 
@@ -173,3 +212,49 @@ def test_bad_options_and_missing_samples_are_named(onnx_text: Text) -> None:
 def test_fewer_bits_than_the_grid_has_can_be_asked_for(onnx_text: Text) -> None:
     _, made, _ = _quantized(onnx_text, "round-weights{method=nearest bits=2}")
     assert all(np.abs(codes).max() == 1 for _, codes, _ in _weights(made).values())
+
+
+GROUPED = """g (float[8,32] x) => (float[8,6] y) <float[32,6] A, float[6,6] B, float[6] c> {
+    m = MatMul (x, A)
+    r = Relu (m)
+    y = Gemm <transB = 1> (r, B, c)
+}"""
+
+
+@pytest.mark.parametrize("method", ["nearest", "gptq"])
+def test_blocks_of_inputs_get_scales_of_their_own(method: str, onnx_text: Text) -> None:
+    """ONNX Runtime computes what numpy makes of the codes and the block scales; others are told why not."""
+    model = onnx_text(GROUPED)
+    A = np.array(constant(model.graph.initializers["A"]))
+    A[:8] *= 30
+    model.graph.initializers["A"].const_value = ir.tensor(A, name="A")
+    x = [np.random.default_rng(i).standard_normal((8, 32)).astype(np.float32) for i in range(32)]
+    context = _context(model, [{"x": array} for array in x])
+    steps = f"infer-shapes, insert-qdq{{weight=int4}}, round-weights{{bits=4 group=8 method={method}}}"
+    report = run_pipeline(model.clone(), parse(f"{steps}, fold-fake-quant, finish"), context)
+    assert [
+        skip.reason for step in report.steps if step.pass_.name == "round-weights" for skip in step.skips
+    ] == ["its 6 inputs are no multiple of 8"]
+    blocked = [node for node in report.model.graph if node.attributes.get_int("block_size", 0)]
+    (node,) = blocked
+    codes, scale = (constant(value) for value in node.inputs[:2])
+    assert codes is not None
+    assert scale is not None
+    assert (codes.shape, scale.shape, codes.dtype.name) == ((32, 6), (4, 6), "int4")
+    assert np.abs(codes.astype(int)).max() == 7
+    weight = codes.astype(np.float32) * np.repeat(scale, 8, axis=0)
+    if method == "nearest":
+        np.testing.assert_allclose(np.abs(weight - A).max(axis=1), 0, atol=30 * 0.51 * scale[1:].max())
+        assert np.all(np.abs(weight - A) <= 0.5001 * np.repeat(scale, 8, axis=0))
+    tapped = Session(report.model, optimize=False, extra_outputs=["A_dequantized", "m"])
+    made = tapped.run({"x": x[0]})
+    np.testing.assert_array_equal(made["A_dequantized"], weight.astype(np.float32))
+    plain = run_pipeline(
+        model.clone(), parse(steps.replace(" group=8", "") + ", fold-fake-quant"), context
+    ).model
+    assert _off(model, report.model, x) < 0.85 * _off(model, plain, x)
+
+
+def _off(model: ir.Model, other: ir.Model, x: Sequence[FloatArray]) -> float:
+    one, two = (Session(m, optimize=False) for m in (model, other))
+    return sum(float(np.sum((one.run({"x": a})["y"] - two.run({"x": a})["y"]) ** 2)) for a in x)

@@ -1,0 +1,101 @@
+"""Operators that move or choose codes of 16 bits, where ONNX Runtime has no kernel for these.
+
+    Pad, Resize, ReduceMax, ReduceMin      on int32
+    MaxPool                                Max of slices of int32, one axis after the other
+    DepthToSpace, SpaceToDepth             Reshape, Transpose, Reshape
+
+The others move any type.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import is_op, static_shape
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.operand import Refused
+
+__all__ = ["THROUGH_INT32", "max_pool", "shuffled"]
+
+INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
+
+THROUGH_INT32 = ("GlobalMaxPool", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Resize")
+
+
+def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Value:
+    """MaxPool of int32 codes: per axis ``max_i x[i·d :: s]``; padding is the lowest code.
+
+    Raises:
+        Refused: its padding depends on shapes that are not static.
+    """
+    attributes = node.attributes
+    kernel = list(attributes.get_ints("kernel_shape", []))
+    axes = len(kernel)
+    strides, dilations = (list(attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    pads = _pads(node, reach, strides)
+    name = node.outputs[0].name or "pool"
+    if any(pads):
+        ends = [0, 0, *pads[:axes], 0, 0, *pads[axes:]]
+        fill = rw.const(np.asarray(lowest, np.int32), f"{name}_lowest")
+        codes = rw.op("Pad", [codes, rw.const(np.asarray(ends, np.int64), f"{name}_pads"), fill], dtype=INT32)
+    for axis in range(axes):
+        places = [i * dilations[axis] for i in range(kernel[axis])]
+        slices = [_slice(rw, codes, axis + 2, at, at - reach[axis], strides[axis]) for at in places]
+        codes = rw.op("Max", slices, dtype=INT32) if len(slices) > 1 else slices[0]
+    codes.shape = node.outputs[0].shape
+    return codes
+
+
+def _slice(rw: Rewriter, value: ir.Value, axis: int, start: int, end: int, step: int) -> ir.Value:
+    """``value[start : end : step]`` along one axis; an end of 0 is the end of the axis."""
+    numbers = [start, end or np.iinfo(np.int64).max, axis, step]
+    inputs = [rw.const(np.asarray([n], np.int64), f"{value.name or 'pool'}_slice") for n in numbers]
+    return rw.op("Slice", [value, *inputs], dtype=INT32)
+
+
+def _pads(node: ir.Node, reach: list[int], strides: list[int]) -> list[int]:
+    """Padding in front of and behind each axis, automatic padding and ceil_mode worked in."""
+    attributes, axes = node.attributes, len(reach)
+    auto, pads = (
+        attributes.get_string("auto_pad", "NOTSET"),
+        list(attributes.get_ints("pads", [0] * 2 * axes)),
+    )
+    if auto == "VALID" or (auto == "NOTSET" and not attributes.get_int("ceil_mode", 0)):
+        return pads if auto == "NOTSET" else [0] * 2 * axes
+    sizes, results = static_shape(node.inputs[0]), static_shape(node.outputs[0])
+    if sizes is None or results is None:
+        raise Refused("its padding follows from the shape, which is not static; fix the shapes")
+    need = [
+        (m - 1) * s + r + 1 - n for m, s, r, n in zip(results[2:], strides, reach, sizes[2:], strict=True)
+    ]
+    if auto == "NOTSET":
+        before = pads[:axes]
+    else:
+        before = [max(n, 0) // 2 if auto == "SAME_UPPER" else -(-max(n, 0) // 2) for n in need]
+    return [*before, *(max(n - b, 0) for n, b in zip(need, before, strict=True))]
+
+
+def shuffled(node: ir.Node, codes: ir.Value, rw: Rewriter) -> ir.Value:
+    """DepthToSpace or SpaceToDepth as Reshape, Transpose and Reshape.
+
+    Raises:
+        Refused: channels, height or width are not static.
+    """
+    shape = node.inputs[0].shape if node.inputs[0] is not None else None
+    sizes = [] if shape is None else [dim for dim in list(shape)[1:] if isinstance(dim, int)]
+    if len(sizes) != 3:
+        raise Refused("it moves 16-bit codes between axes whose lengths are not known; fix the shapes")
+    (c, h, w), block = sizes, node.attributes.get_int("blocksize", 1)
+    if is_op(node, "SpaceToDepth"):
+        apart, order = [0, c, h // block, block, w // block, block], [0, 3, 5, 1, 2, 4]
+        together = [0, c * block**2, h // block, w // block]
+    else:
+        depth, first = c // block**2, node.attributes.get_string("mode", "DCR") == "DCR"
+        apart = [0, block, block, depth, h, w] if first else [0, depth, block, block, h, w]
+        order = [0, 3, 4, 1, 5, 2] if first else [0, 1, 4, 2, 5, 3]
+        together = [0, depth, h * block, w * block]
+    name, dtype = node.outputs[0].name or "shuffled", codes.dtype
+    split = rw.op("Reshape", [codes, rw.const(np.asarray(apart, np.int64), f"{name}_apart")], dtype=dtype)
+    moved = rw.op("Transpose", [split], {"perm": order}, dtype=dtype)
+    shaped = rw.const(np.asarray(together, np.int64), f"{name}_together")
+    return rw.op("Reshape", [moved, shaped], dtype=dtype)
