@@ -149,8 +149,10 @@ def quantizing(
     smooth = f"{_SMOOTH}, " if level == "O3" else ""
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
     insert = f"{smooth}insert-qdq{{{options}}}" if options else "insert-qdq"
+    # Strict integers add a bias where they rescale, at any precision: rounding it to s_x·s_w would only lose.
+    fold = "fold-fake-quant{bias=float32}" if form == "integer" else "fold-fake-quant"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
-    return f"{preparation(target, scales)}, {insert}, {ROUNDING[rounding]}fold-fake-quant, {ending}{codes}"
+    return f"{preparation(target, scales)}, {insert}, {ROUNDING[rounding]}{fold}, {ending}{codes}"
 
 
 _SMOOTH = "smooth{insert=true others=float}"

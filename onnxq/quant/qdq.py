@@ -1,5 +1,7 @@
 """Q/DQ nodes: reading their parameters, and writing pairs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -90,14 +92,28 @@ def parameters(rw: Rewriter, qparams: QParams, name: str) -> list[ir.Value]:
 
 
 def insert_pair(
-    rw: Rewriter, value: ir.Value, qparams: QParams, readers: list[ir.Node] | None = None
+    rw: Rewriter,
+    value: ir.Value,
+    qparams: QParams,
+    readers: list[ir.Node] | None = None,
+    *,
+    params: Sequence[ir.Value] | None = None,
+    clip: bool = False,
 ) -> ir.Value:
-    """Put one Q/DQ pair behind ``value``; ``readers`` (default: all) read its output, which is returned."""
-    name = value.name or "value"
+    """Put one Q/DQ pair behind ``value``; ``readers`` (default: all) read its output, which is returned.
+
+    ``params`` are scale and zero point where other pairs have them already. ``clip`` cuts off the codes that
+    the type has and the format has not: numbers that grow later would reach them.
+    """
+    name, fmt = value.name or "value", qparams.format
     axis = {} if qparams.axis is None else {"axis": qparams.axis}
-    params, dtype = parameters(rw, qparams, name), qparams.format.ir_dtype
+    params = parameters(rw, qparams, name) if params is None else params
     coded = f"{name}_quantized"
-    codes = rw.op("QuantizeLinear", [value, *params], axis, like=value, dtype=dtype, output=coded)
+    codes = rw.op("QuantizeLinear", [value, *params], axis, like=value, dtype=fmt.ir_dtype, output=coded)
+    whole = np.iinfo(fmt.dtype)
+    if clip and (fmt.qmin, fmt.qmax) != (whole.min, whole.max):
+        ends = [rw.const(np.asarray(end, fmt.dtype), f"{name}_code") for end in (fmt.qmin, fmt.qmax)]
+        codes = rw.op("Clip", [codes, *ends], like=codes)
     real = rw.op("DequantizeLinear", [codes, *params], axis, like=value, output=f"{name}_dequantized")
     rw.interpose(value, real, readers)
     return real

@@ -20,7 +20,9 @@ from onnxq.passes.importing.fake_quant import (
     qoperator,
     tensorflow,
 )
-from onnxq.passes.importing.fake_quant.parameters import EVALUATED, Refused
+from onnxq.passes.importing.fake_quant.parameters import EVALUATED, Refused, opset
+from onnxq.passes.importing.fake_quant.quantizer import OPSET_AXIS
+from onnxq.passes.importing.raise_opset import RaiseOpset
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 
@@ -63,14 +65,17 @@ class ImportFakeQuant(Pass):
 
     What cannot be held exactly (a zero point between two codes, more than 8 bits below opset 21) is kept and
     named with the reason; so is every other operator of an unknown domain. Runs before constants are folded,
-    which would leave quantized weights as plain floats, and behind raise-opset. Domains that nobody uses any
-    more are dropped from the model.
+    which would leave quantized weights as plain floats. A file of a dialect of its own that is older than
+    opset 13 is raised first, by raise-opset: QONNX is often written at opset 9, which has no Q/DQ. Domains
+    that nobody uses any more are dropped from the model.
     """
 
     name: ClassVar[str] = "import-fake-quant"
     contract: ClassVar[Contract] = Contract.INTEGER_EXACT
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
+        if opset(rw) < OPSET_AXIS and any(map(_is_dialect, all_nodes(rw.model))):
+            RaiseOpset().apply(rw, context)
         own = {(f.domain, f.name) for f in rw.model.functions.values()}
         before = _domains(rw.model)
         idle = {node for node in all_nodes(rw.model) if _is_unread(node)}
@@ -84,6 +89,11 @@ class ImportFakeQuant(Pass):
                 rw.skip(node, f"{node.domain}::{node.op_type} is an unknown operator: it is kept as it is")
         _sweep(rw, idle)
         _drop_domains(rw, before)
+
+
+def _is_dialect(node: ir.Node) -> bool:
+    """Whether a node is a fake-quantizer of a domain of its own."""
+    return _find(node) is not None and node.domain not in ("", "ai.onnx", "com.microsoft")
 
 
 def _find(node: ir.Node) -> Recogniser | None:

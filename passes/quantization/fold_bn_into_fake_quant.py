@@ -29,8 +29,9 @@ class FoldBnIntoFakeQuant(NodePass):
 
     Multiplying the float weights and rounding them again would move codes that training has settled; scales
     per channel take g exactly. One scale becomes one for each channel. Where g is negative the codes of the
-    channel change their sign, where it is zero they become zero. Taken are Conv, Gemm and MatMul that nobody
-    else reads; zero points have to be 0. The bias stays float until fold-fake-quant.
+    channel change their sign, where it is zero they become zero. Taken are Conv, ConvTranspose, Gemm and
+    MatMul that nobody else reads; zero points have to be 0. The groups of a ConvTranspose share their scales,
+    so g has to be of one size in all of them. The bias stays float until fold-fake-quant.
     """
 
     name = "fold-bn-into-fake-quant"
@@ -38,7 +39,7 @@ class FoldBnIntoFakeQuant(NodePass):
     root = "BatchNormalization"
 
     def rewrite(self, bn: ir.Node, rw: Rewriter, /) -> None:
-        node = producer(bn, 0, "Conv", "Gemm", "MatMul")
+        node = producer(bn, 0, "Conv", "ConvTranspose", "Gemm", "MatMul")
         weight = None if node is None else read_constant(get_input(node, 1))
         if node is None or weight is None:
             return None
@@ -69,27 +70,41 @@ def _scaled(node: ir.Node, weight: FakeConstant, affine: Affine) -> tuple[IntArr
         return "the scales of its weights lie along another axis than the output channels"
     if q.zero_point.any():
         return "its weights have a zero point: their codes cannot change sign"
-    if weight.codes.shape[axis] != affine.scale.size:
-        return f"it has {affine.scale.size} channels, the {node.op_type} {weight.codes.shape[axis]}"
+    groups = node.attributes.get_int("group", 1) if node.op_type == "ConvTranspose" else 1
+    if weight.codes.shape[axis] * groups != affine.scale.size:
+        return f"it has {affine.scale.size} channels, the {node.op_type} {weight.codes.shape[axis] * groups}"
+    gains = np.abs(affine.scale).reshape(groups, -1)
+    gain = gains.max(axis=0)
+    if np.any((gains != gain) & (gains != 0)):
+        return f"the {groups} groups of the {node.op_type} share their scales, and it scales them differently"
     if node.attributes.get_float("alpha", 1.0) != 1 or node.attributes.get_float("beta", 1.0) != 1:
         return "alpha and beta of the Gemm are not 1"
-    shape = [-1 if i == axis else 1 for i in range(weight.codes.ndim)]
-    codes = weight.codes.astype(np.int64) * np.sign(affine.scale).astype(np.int64).reshape(shape)
+    codes = weight.codes.astype(np.int64) * _signs(affine.scale, weight.codes, axis, groups)
     if codes.max(initial=0) > q.format.qmax or codes.min(initial=0) < q.format.qmin:
         return f"a channel would change its sign, and {-q.format.qmin} is no code of {q.format}"
-    scale = (q.scale.astype(np.float64) * np.abs(affine.scale)).astype(np.float32)
-    dead = affine.scale == 0
+    scale = (q.scale.astype(np.float64) * gain).astype(np.float32)
+    dead = gain == 0
     if np.any((scale < _TINY) & np.logical_not(dead)):
         return "a scale would become too small for float32"
     scale = np.where(dead, np.broadcast_to(q.scale, scale.shape), scale)
     return codes, QParams(scale, np.zeros(scale.shape, q.format.dtype), q.format, axis)
 
 
+def _signs(scale: FloatArray, codes: IntArray, axis: int, groups: int) -> IntArray:
+    """The sign of each code's channel; axis 0 of a ConvTranspose's weight runs through its groups."""
+    signs = np.sign(scale).astype(np.int64)
+    shape = [-1 if i == axis else 1 for i in range(codes.ndim)]
+    if groups == 1:
+        return signs.reshape(shape)
+    shape[0] = codes.shape[0]
+    return np.repeat(signs.reshape(groups, -1), codes.shape[0] // groups, axis=0).reshape(shape)
+
+
 def _bias(node: ir.Node, affine: Affine) -> FloatArray | str:
     """(b − mean)·g + beta, float64 [C]."""
     value = get_input(node, 2)
     if value is None:
-        if node.op_type != "Conv" and rank(node.inputs[0]) not in (None, 2):
+        if node.op_type in ("Gemm", "MatMul") and rank(node.inputs[0]) not in (None, 2):
             return (
                 "channels of a MatMul of more than two axes are last, those of the BatchNormalization are not"
             )

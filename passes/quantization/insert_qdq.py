@@ -2,13 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import ClassVar
 
 import onnx_ir as ir
 
 from onnxq.calibration.ranges import get_method
 from onnxq.errors import ModelError, UsageError
-from onnxq.graph.match import is_op, producer
+from onnxq.graph.match import constant, get_input, is_op, producer
 from onnxq.graph.opset import can_relabel, opset, relabel
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes, named_values
@@ -18,18 +19,26 @@ from onnxq.quant.formats import IntFormat
 from onnxq.quant.measured import measured_ranges
 from onnxq.quant.others import linear_only, widened
 from onnxq.quant.placement import check_shapes, plan
-from onnxq.quant.plan import Plan
-from onnxq.quant.qdq import insert_pair
+from onnxq.quant.plan import Plan, Role, ValueDecision
+from onnxq.quant.qdq import insert_pair, parameters
+from onnxq.quant.qparams import QParams
 from onnxq.quant.recipe import FLOAT, Recipe, load_recipe
 from onnxq.quant.resolve import constant_ranges, resolve
 from onnxq.targets.target import Target
 
-__all__ = ["InsertQdq"]
+__all__ = ["InsertQdq", "Weights"]
 
 SIXTEEN_BIT_OPSET = 21
 
 DEFAULT_METHOD = "percentile:99.999"
 """Measured on nine real models: never worse than min-max by more than noise, and much better on detectors."""
+
+
+class Weights(StrEnum):
+    """What stands in front of a weight's DequantizeLinear."""
+
+    FAKE = "fake"
+    INTEGER = "integer"
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,13 @@ class InsertQdq(Pass):
     shall have. ``others`` is what operators compute on that do not multiply by a weight: ``float``,
     or a format such as ``int16`` for all values that no Conv, Gemm or MatMul reads, so that a residual stream
     keeps its narrow channels. Formats of 16 bits raise the model to opset 21, the first that has them.
+
+    With ``weights=integer`` the codes of weights are written at once, in place of the float weights.
+
+    With ``trainable=true`` the graph is ready to be trained: float weights and biases, scales and zero
+    points are initializers; the values of one scale group read the same ones, so that training cannot part
+    them; and a Clip of the codes stands between Q and DQ where the format is narrower than its type, for
+    weights that grow beyond their first range. fold-fake-quant makes of it what it makes without the option.
     """
 
     name: ClassVar[str] = "insert-qdq"
@@ -60,6 +76,8 @@ class InsertQdq(Pass):
     per_channel: bool | None = None
     recipe: str | None = None
     method: str = DEFAULT_METHOD
+    weights: Weights = Weights.FAKE
+    trainable: bool = False
     others: str | None = None
 
     def plan(self, model: ir.Model, context: Context, /) -> Plan:
@@ -79,6 +97,10 @@ class InsertQdq(Pass):
         return plan(model, target, Recipe((*wider, *(recipe.rules if recipe is not None else ()))))
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
+        if self.trainable and self.weights == Weights.INTEGER:
+            raise UsageError(
+                "insert-qdq: integer weights cannot be trained: leave out weights=integer or trainable=true"
+            )
         decisions = self.plan(rw.model, context)
         _refuse_nothing(decisions, rw.model)
         for node in decisions.nodes:
@@ -89,9 +111,14 @@ class InsertQdq(Pass):
         constants = constant_ranges(decisions, values)
         measured = measured_ranges(rw.model, decisions, get_method(self.method), context)
         makers = {name: maker for name, value in values.items() if (maker := producer(value)) is not None}
+        shared: dict[str, list[ir.Value]] = {}
         for decision, qparams in resolve(decisions, constants, measured):
             readers = None if decision.readers is None else [makers[name] for name in decision.readers]
-            insert_pair(rw, values[decision.value], qparams, readers)
+            params = _shared(decision, qparams, shared, rw) if self.trainable else None
+            value = values[decision.value]
+            real = insert_pair(rw, value, qparams, readers, params=params, clip=self.trainable)
+            if self.weights == Weights.INTEGER and decision.role is Role.WEIGHT:
+                _write_codes(real, qparams, rw)
 
     def target(self, base: Target) -> Target:
         """The target with this pass's options in place of its own.
@@ -114,6 +141,25 @@ class InsertQdq(Pass):
         elif self.others is not None:
             _allowed(IntFormat.parse(self.others), base)
         return replace(base, **changes) if changes else base  # type: ignore[arg-type]
+
+
+def _shared(
+    decision: ValueDecision, qparams: QParams, shared: dict[str, list[ir.Value]], rw: Rewriter
+) -> list[ir.Value]:
+    """The scale and zero point of a scale group; a weight's are its own."""
+    if decision.role is Role.WEIGHT:
+        return parameters(rw, qparams, decision.value)
+    if decision.group not in shared:
+        shared[decision.group] = parameters(rw, qparams, decision.group)
+    return shared[decision.group]
+
+
+def _write_codes(real: ir.Value, qparams: QParams, rw: Rewriter) -> None:
+    quantize = producer(producer(real), 0, "QuantizeLinear")
+    array = None if quantize is None else constant(get_input(quantize, 0))
+    assert quantize is not None, "a pair was inserted"
+    assert array is not None, "weights are constant"
+    rw.replace(quantize, rw.const(qparams.quantize(array), quantize.outputs[0].name or "codes"))
 
 
 def _allowed(fmt: IntFormat, target: Target) -> IntFormat:

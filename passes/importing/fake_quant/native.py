@@ -10,6 +10,9 @@
 4. ``Q → Clip → DQ`` with the bounds of a narrow range, as PyTorch exports it, becomes ``Clip → Q → DQ`` on
    real numbers, (low − z)·s … (high − z)·s: the same codes, and between Q and DQ is nothing any more.
 
+5. Codes of 4 and 2 bits become those of 8, constants and pairs alike: what the smaller type cuts off, a Clip
+   does. All other passes know 8 and 16 bits; fold-fake-quant{pack=int4} stores the codes as they were.
+
 Scales that are computed at run time, block scales and formats that only newer opsets know stay as they are.
 """
 
@@ -22,12 +25,21 @@ from onnxq.graph.match import constant, get_input, is_op, producer, rank, sole_c
 from onnxq.graph.numeric import Array
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.importing.fake_quant.parameters import Refused, opset, settled
-from onnxq.passes.importing.fake_quant.quantizer import OPSET_16_BIT, OPSET_AXIS, Quantizer, emit
+from onnxq.passes.importing.fake_quant.quantizer import (
+    OPSET_16_BIT,
+    OPSET_AXIS,
+    Quantizer,
+    check_scale,
+    emit,
+)
 from onnxq.quant.qdq import qparams_of
 
 __all__ = ["OPERATORS"]
 
 _OPSET_4_BIT = 21
+
+_SMALL = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
+"""First and last code of the types of less than 8 bits."""
 
 
 def normalise(node: ir.Node, rw: Rewriter) -> None:
@@ -45,8 +57,12 @@ def normalise(node: ir.Node, rw: Rewriter) -> None:
         rw.set_input(node, 2, rw.const(zero_point, _name(node, "zero_point")))
     if node.domain == "com.microsoft":
         _to_standard(node, zero_point, rw)
+    elif is_op(node, "DequantizeLinear") and zero_point is not None and zero_point.dtype.name in _SMALL:
+        _widen(node, scale, zero_point, rw)
     elif is_op(node, "DequantizeLinear") and is_op(producer(node, 0), "Clip"):
         _move_clip(node, rw)
+    if is_op(node, "QuantizeLinear"):
+        check_scale(scale)
 
 
 def _zero_point(node: ir.Node, scale: Array) -> Array | None:
@@ -57,6 +73,8 @@ def _zero_point(node: ir.Node, scale: Array) -> Array | None:
         raise Refused("its zero point is computed at run time: it stays dynamic")
     codes = node.inputs[0] if node.op_type == "DequantizeLinear" else node.outputs[0]
     dtype = codes.dtype if codes is not None else None
+    if dtype is None and node.op_type == "DequantizeLinear":
+        dtype = _default(node)
     if zero_point is None:
         dtype = dtype or _default(node)
         return None if dtype is None else np.zeros(scale.shape, dtype.numpy())
@@ -115,6 +133,30 @@ def _to_standard(node: ir.Node, zero_point: Array | None, rw: Rewriter) -> None:
         )
     output = node.outputs[0]
     rw.replace(node, rw.op(node.op_type, node.inputs, node.attributes, like=output))
+
+
+def _widen(node: ir.Node, scale: Array, zero_point: Array, rw: Rewriter) -> None:
+    """A DequantizeLinear of 4 or 2 bits, and the QuantizeLinear before it, in 8 bits."""
+    if node.attributes.get_int("block_size", 0):
+        return
+    low, high = _SMALL[zero_point.dtype.name]
+    wide, codes = np.dtype(np.uint8 if low == 0 else np.int8), constant(get_input(node, 0))
+    if codes is not None:
+        rw.set_input(node, 0, rw.const(codes.astype(wide), _name(node, "codes")))
+        rw.set_input(node, 2, rw.const(zero_point.astype(wide), _name(node, "zero_point")))
+        return
+    quantize = producer(node, 0, "QuantizeLinear")
+    inner = [None if quantize is None else settled(get_input(quantize, i)) for i in (1, 2)]
+    if quantize is None or (x := quantize.inputs[0]) is None or inner[0] is None:
+        raise Refused(
+            f"its {zero_point.dtype.name} codes come from no QuantizeLinear with constant parameters"
+        )
+    first = inner[0].astype(np.float64).reshape(scale.shape)
+    zero = np.zeros(scale.shape) if inner[1] is None else inner[1].astype(np.float64).reshape(scale.shape)
+    axis = _axis(node.attributes.get_int("axis", 1), x) if scale.ndim else None
+    out = scale.astype(np.float64), zero_point.astype(np.float64)
+    q, real = Quantizer(first, zero, low, high, axis, *out), settled(x)
+    rw.replace([quantize, node], emit(x, q, rw, codes=None if real is None else q.codes(real)))
 
 
 def _move_clip(node: ir.Node, rw: Rewriter) -> None:

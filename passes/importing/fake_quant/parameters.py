@@ -73,7 +73,10 @@ def required(node: ir.Node, index: int, what: str) -> FloatArray:
     Raises:
         Refused: it is absent, computed at run time, or not finite.
     """
-    array = settled(get_input(node, index))
+    value = get_input(node, index)
+    if value is None:
+        raise Refused(f"it has no {what}: its input {index} is missing")
+    array = settled(value)
     if array is None:
         raise Refused(f"its {what} is computed at run time: it stays dynamic")
     return floats(array, what)

@@ -30,7 +30,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.importing.fake_quant.parameters import Refused, opset
 from onnxq.quant.formats import INT8, INT16, INT32, UINT8, UINT16, IntFormat
 
-__all__ = ["Quantizer", "dequantize_codes", "emit", "nearest_whole", "pair"]
+__all__ = ["Quantizer", "check_scale", "dequantize_codes", "emit", "nearest_whole", "pair"]
 
 _TINY = float(np.finfo(np.float32).tiny)
 _WHOLE = 1e-3
@@ -38,6 +38,7 @@ _WHOLE = 1e-3
 
 OPSET_16_BIT = 21
 OPSET_AXIS = 13
+_OPSET_CLIP_INPUTS = 11
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def emit(x: ir.Value, q: Quantizer, rw: Rewriter, *, codes: FloatArray | None = 
     """
     scale, zero_point = q.out
     for found in (q.scale, scale):
-        _check_scale(found)
+        check_scale(found)
     _check_length(x, q)
     if codes is not None:
         name = x.name or "weight"
@@ -172,8 +173,15 @@ def nearest_whole(zero_point: FloatArray) -> IntArray:
     return rounded.astype(np.int64)
 
 
-def _check_scale(scale: FloatArray) -> None:
-    bad = np.flatnonzero(np.logical_not(scale.reshape(-1).astype(np.float32) >= _TINY))
+def check_scale(scale: FloatArray) -> None:
+    """Accept scales that are normal float32 numbers.
+
+    Raises:
+        Refused: one is zero, negative, too small, infinite or NaN; names its channel.
+    """
+    with np.errstate(over="ignore"):
+        single = scale.reshape(-1).astype(np.float32)
+    bad = np.flatnonzero(np.logical_not((single >= _TINY) & np.isfinite(single)))
     if bad.size:
         where = f" of channel {bad[0]}" if scale.ndim else ""
         raise Refused(
@@ -228,6 +236,9 @@ def _constant_format(
 
 def _clip(x: ir.Value, low: FloatArray, high: FloatArray, rw: Rewriter) -> ir.Value:
     name = x.name or "value"
+    if opset(rw) < _OPSET_CLIP_INPUTS:
+        ends = {"min": float(np.float32(low)), "max": float(np.float32(high))}
+        return rw.op("Clip", [x], ends, like=x, output=f"{name}_clipped")
     bounds = [
         rw.const(np.asarray(b, np.float32).reshape(()), f"{name}_{n}")
         for b, n in ((low, "low"), (high, "high"))

@@ -25,11 +25,15 @@ from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.retyped import retyped
 from onnxq.passes.lowering.integer.weight import Weight, read_weight
-from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
+from onnxq.quant.bias import BIAS_LIMIT
+from onnxq.quant.fixed_point import Rounding, Term, fixed_point, prove_int32
 
 __all__ = ["accumulator_term", "conv_integer", "convolve", "lower_conv", "zero_point"]
 
 UINT8 = ir.DataType.UINT8
+
+FLOAT32_ERROR = 2.0**-22
+"""A bias of so many parts beside its grid comes from codes that float32 has rounded."""
 
 
 def lower_conv(region: Region, rw: Rewriter) -> ir.Value:
@@ -52,8 +56,8 @@ def convolve(
         if own is None:
             raise Refused("its bias is not constant")
         bias = bias + own.reshape(per_channel)
-    term = accumulator_term(region, x.scale * scale, low, high, bias, wide=x.wide)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    term, rest = accumulator_term(region, x.scale * scale, low, high, bias, wide=x.wide)
+    fixed = fixed_point([term], region.zero_point, region.low, region.high, constant=rest, where=region.where)
     acc = conv_integer(region, rw, x, weight, attributes)
     return requantize(rw, [acc], fixed, region)
 
@@ -112,14 +116,30 @@ def _over_halves(
 
 def accumulator_term(
     region: Region, scale: FloatArray, low: IntArray, high: IntArray, bias: FloatArray, *, wide: bool = False
-) -> Term:
-    """An int32 accumulator, or a ``wide`` one, worth ``scale`` a unit, with a real bias on its own grid.
+) -> tuple[Term, FloatArray | None]:
+    """An int32 accumulator, or a ``wide`` one, worth ``scale`` a unit, a real bias added, and the rest of it.
+
+        bias = bits·scale + rest·s_y,    bits = round(bias/scale)
+
+    The rest, in output codes, goes into the constant of the fixed point: so a float bias loses nothing. It is
+    None where there is none, as with a bias that is int32 at this scale; TFLite's kernels know none.
 
     Raises:
         PassError: accumulator and bias can leave int32.
     """
-    grid = np.rint(bias / scale)
-    bits = np.clip(grid, -(2.0**62), 2.0**62).astype(np.int64)
+    exact = bias / scale
+    if region.profile.rounding == Rounding.TFLITE:
+        bits = np.clip(np.rint(exact), -(2.0**62), 2.0**62).astype(np.int64)
+        return _proven(region, scale, low, high, bits, wide), None
+    grid = np.clip(np.rint(exact), -BIAS_LIMIT, BIAS_LIMIT)
+    rest = np.where(np.abs(exact - grid) <= np.abs(grid) * FLOAT32_ERROR, 0.0, (exact - grid) * scale)
+    term = _proven(region, scale, low, high, grid.astype(np.int64), wide)
+    return term, rest / region.scale if rest.any() else None
+
+
+def _proven(
+    region: Region, scale: FloatArray, low: IntArray, high: IntArray, bits: IntArray, wide: bool
+) -> Term:
     if not wide:
         prove_int32(low, high, region.where, region.profile.accumulator_bits)
         prove_int32(np.minimum(low, low + bits), np.maximum(high, high + bits), region.where)

@@ -61,8 +61,8 @@ def lower_matmul(region: Region, rw: Rewriter) -> ir.Value:
     sums = [_product(region, rw, part, right) for part in halves(region, rw, left) for right in rights]
     low, high = whole_bounds(sums)
     scale = alpha * left.scale * rights[0].scale
-    term = accumulator_term(region, scale, low, high, bias, wide=len(sums) > 1)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    term, rest = accumulator_term(region, scale, low, high, bias, wide=len(sums) > 1)
+    fixed = fixed_point([term], region.zero_point, region.low, region.high, constant=rest, where=region.where)
     return requantize(rw, [combined(region, rw, sums)], fixed, region)
 
 

@@ -51,7 +51,10 @@ class QdqOperands:
     def _dequantized(self, node: ir.Node) -> Operand:
         codes, qparams = node.inputs[0], qparams_of(node)
         if codes is None or qparams is None:
-            raise Refused("its scale and zero point are not constant 8-, 16- or 32-bit integer parameters")
+            raise Refused(
+                "its scale and zero point are not constant 8-, 16- or 32-bit integer parameters "
+                "(import-fake-quant turns 4 bits into 8)"
+            )
         if qparams.axis is not None and constant(codes) is None:
             raise Refused("it has one scale per channel on a computed tensor; give it a single scale")
         return Operand(codes, qparams)

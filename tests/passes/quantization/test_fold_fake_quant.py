@@ -4,12 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
+from onnxq.errors import ModelError
 from onnxq.graph.match import constant
-from onnxq.passes.quantization.fold_fake_quant import FoldFakeQuant
+from onnxq.passes.importing.import_fake_quant import ImportFakeQuant
+from onnxq.passes.quantization._packing import Pack
+from onnxq.passes.quantization.fold_fake_quant import Bias, FoldFakeQuant
 from onnxq.pipeline.base import Outcome
 from onnxq.pipeline.context import Context
 from onnxq.quant.qdq import dequantized
+from onnxq.runtime import Session
 
 Rewrite = Callable[..., Outcome]
 Text = Callable[..., ir.Model]
@@ -152,3 +157,58 @@ def test_a_finer_scale_keeps_the_values_of_weights_of_few_bits(onnx_text: Text) 
     assert codes is not None
     assert (found[1].scale < 0.25).all(), "the scale is finer, or this proves nothing"
     np.testing.assert_array_equal(found[1].dequantize(codes).reshape(-1), [0.25, -1.75, 1.0, 0.0])
+
+
+PACKED = """g (float[2,4] x) => (float[2,3] y) <float[4,3] W, float[3] scale, int8[3] zw = {{0, 0, 0}}> {{
+    wq = QuantizeLinear <axis = 1> (W, scale, zw)
+    c = Clip (wq, low, high)
+    wd = DequantizeLinear <axis = 1> (c, scale, zw)
+    y = MatMul (x, wd)
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("pack", "low", "high", "kind", "opset"),
+    [("int4", -7, 7, "int4", 21), ("int2", -2, 1, "int2", 25), ("int2", -7, 7, "int4", 21)],
+)
+def test_codes_of_few_bits_are_packed(
+    onnx_text: Text, pack: str, low: int, high: int, kind: str, opset: int
+) -> None:
+    """ONNX Runtime computes the same from them; import-fake-quant and folding give the same file again."""
+    text = PACKED.format().replace("> {", f", int8 low = {{{low}}}, int8 high = {{{high}}}> {{", 1)
+    model = onnx_text(text, opset=19)
+    plain = FoldFakeQuant().run(model.clone(), Context()).model
+    packed = FoldFakeQuant(pack=Pack(pack)).run(model, Context()).model
+    assert packed.opset_imports[""] == opset
+    codes = packed.graph[0].inputs[0]
+    assert codes is not None
+    assert codes.dtype == ir.DataType[kind.upper()]
+    feeds = {"x": np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)}
+    expected = Session(plain, optimize=False).run(feeds)["y"]
+    np.testing.assert_array_equal(Session(packed, optimize=False).run(feeds)["y"], expected)
+    again = ImportFakeQuant().run(packed.clone(), Context()).model
+    assert constant(again.graph[0].inputs[0]).dtype == np.int8  # type: ignore[union-attr]
+    again = FoldFakeQuant(pack=Pack(pack)).run(again, Context()).model
+    np.testing.assert_array_equal(constant(again.graph[0].inputs[0]), constant(codes))
+
+
+def test_codes_of_eight_bits_stay(onnx_text: Text) -> None:
+    text = PACKED.format().replace("> {", ", int8 low = {-100}, int8 high = {100}> {", 1)
+    model = onnx_text(text.replace("W, float", "W = {1,2,3,4,5,6,7,8,9,90,11,12}, float"), opset=19)
+    packed = FoldFakeQuant(pack=Pack.INT2).run(model, Context()).model
+    assert packed.opset_imports[""] == 19
+
+
+def test_nan_has_no_code(onnx_text: Text) -> None:
+    text = PACKED.format().replace("> {", ", int8 low = {-7}, int8 high = {7}> {", 1)
+    model = onnx_text(text)
+    model.graph.initializers["W"].const_value = ir.tensor(np.full((4, 3), np.nan, np.float32), name="W")
+    with pytest.raises(ModelError, match="NaN, which has no code"):
+        FoldFakeQuant().run(model, Context())
+
+
+def test_a_float_bias_stays_on_demand(onnx_text: Text) -> None:
+    model = onnx_text(LINEAR.format(weight="{1, -2, 3, -4}", bias="{1.0, -0.4}"))
+    FoldFakeQuant(bias=Bias.FLOAT32).run(model, Context())
+    bias = constant(model.graph[len(model.graph) - 1].inputs[2])
+    np.testing.assert_array_equal(bias, np.array([1.0, -0.4], np.float32))

@@ -101,6 +101,48 @@ def test_behind_a_matmul_the_bias_is_added(rewrite: Rewrite) -> None:
     )
 
 
+def test_behind_a_transposed_conv_scales_lie_along_axis_1(rewrite: Rewrite) -> None:
+    done = rewrite(
+        "fold-bn-into-fake-quant",
+        before=f"""g (float[1,2,4,4] x) => (float[1,3,5,5] y)
+            <int8[2,3,2,2] W, float wscale = {{0.1}}, int8 zw = {{0}}, float[3] b, {STATISTICS}> {{
+            w = DequantizeLinear (W, wscale, zw) c = ConvTranspose (x, w, b) {BN.format("c")}
+        }}""",
+        after="""g (float[1,2,4,4] x) => (float[1,3,5,5] y)
+            <int8[2,3,2,2] W, float[3] wscale, int8[3] zw = {0, 0, 0}, float[3] b> {
+            w = DequantizeLinear <axis = 1> (W, wscale, zw) y = ConvTranspose (x, w, b)
+        }""",
+        rtol=1e-5,
+    )
+    assert not done.skips
+
+
+GROUPED = """g (float[1,4,3,3] x) => (float[1,6,4,4] y)
+    <int8[4,3,2,2] W, float[3] wscale, int8[3] zw = {{0, 0, 0}}, float[6] gamma = {gamma}, float[6] beta,
+     float[6] mean, float[6] var = {{1, 1, 1, 1, 1, 1}}> {{
+        w = DequantizeLinear <axis = 1> (W, wscale, zw)
+        c = ConvTranspose <group = 2> (x, w)
+        y = BatchNormalization (c, gamma, beta, mean, var)
+    }}"""
+
+
+def test_groups_of_a_transposed_conv_share_their_scales(rewrite: Rewrite) -> None:
+    """Two groups of three channels: equal sizes, own signs, and a channel of one group that is zero."""
+    done = rewrite(
+        "fold-bn-into-fake-quant",
+        before=GROUPED.format(gamma="{0.5, -2, 1, -0.5, 2, 0}"),
+        after="""g (float[1,4,3,3] x) => (float[1,6,4,4] y)
+            <int8[4,3,2,2] W, float[3] wscale, int8[3] zw = {0, 0, 0}, float[6] b> {
+            w = DequantizeLinear <axis = 1> (W, wscale, zw)
+            y = ConvTranspose <group = 2> (x, w, b)
+        }""",
+        rtol=1e-5,
+    )
+    assert not done.skips
+    apart = rewrite("fold-bn-into-fake-quant", before=GROUPED.format(gamma="{1, 1, 1, 1, 3, 1}"), after=None)
+    assert "share their scales" in apart.skips[0].reason
+
+
 @pytest.mark.parametrize(
     ("weight", "reason"),
     [
