@@ -282,7 +282,7 @@ def test_the_skeleton_has_small_constants_only() -> None:
     assert to_proto(model).ByteSize() > 4096 > model_io.skeleton(model).ByteSize()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_damaged_file_gets_past_with_anything_but_an_error_of_ours(data: st.DataObject) -> None:
     content = bytearray(make().SerializeToString())

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, get_input, is_op, producer, rank, static_shape
+from onnxq.graph.numeric import Array
 from onnxq.graph.rewriter import Rewriter
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.qparams import QParams
@@ -16,6 +17,7 @@ __all__ = [
     "insert_pair",
     "parameters",
     "qparams_of",
+    "scale_and_zero_point",
     "through_fake_quant",
 ]
 
@@ -88,7 +90,12 @@ def through_fake_quant(value: ir.Value | None) -> ir.Value | None:
 
 def parameters(rw: Rewriter, qparams: QParams, name: str) -> list[ir.Value]:
     """Scale and zero point as constants, named after the value they belong to."""
-    return [rw.const(qparams.scale, f"{name}_scale"), rw.const(qparams.zero_point, f"{name}_zero_point")]
+    return scale_and_zero_point(rw, qparams.scale, qparams.zero_point, name)
+
+
+def scale_and_zero_point(rw: Rewriter, scale: Array, zero_point: Array, name: str) -> list[ir.Value]:
+    """The same of arrays, whose type is that of the codes."""
+    return [rw.const(scale, f"{name}_scale"), rw.const(zero_point, f"{name}_zero_point")]
 
 
 def insert_pair(

@@ -11,6 +11,7 @@ from onnxq.errors import ModelError
 from onnxq.graph.rewriter import Rewriter
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
+from onnxq.quant.qdq import scale_and_zero_point
 
 __all__ = ["FloatIo"]
 
@@ -78,7 +79,7 @@ def _parameters(rw: Rewriter, value: ir.Value, codes: Codes) -> list[ir.Value]:
             f"found {codes.scale} and {codes.zero_point}"
         )
     scale, zero_point = np.asarray(codes.scale, np.float32), np.asarray(codes.zero_point, dtype)
-    return [rw.const(scale, f"{value.name}_scale"), rw.const(zero_point, f"{value.name}_zero_point")]
+    return scale_and_zero_point(rw, scale, zero_point, value.name or "codes")
 
 
 def _quantize(rw: Rewriter, value: ir.Value, parameters: list[ir.Value]) -> None:

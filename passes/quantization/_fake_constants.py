@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnxq.graph.match import constant, get_input, producer
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
-from onnxq.quant.qdq import dequantized, qparams_of
+from onnxq.quant.qdq import dequantized, parameters, qparams_of
 from onnxq.quant.qparams import QParams
 
 __all__ = ["FakeConstant", "read_constant", "write_constant"]
@@ -49,8 +49,7 @@ def write_constant(rw: Rewriter, codes: IntArray, qparams: QParams, name: str) -
     """Prepare ``DequantizeLinear(codes, scale, zero_point)``."""
     inputs = [
         rw.const(codes.astype(qparams.format.dtype), f"{name}_quantized"),
-        rw.const(qparams.scale, f"{name}_scale"),
-        rw.const(qparams.zero_point, f"{name}_zero_point"),
+        *parameters(rw, qparams, name),
     ]
     axis = {} if qparams.axis is None else {"axis": qparams.axis}
     shape, dtype = ir.Shape(codes.shape), ir.DataType.FLOAT

@@ -45,7 +45,7 @@ def _draws(seed: int, count: int) -> list[Array]:
 
 @pytest.mark.parametrize("make", MAKERS)
 @given(seed=st.integers(0, 2**32), shards=st.sampled_from([1, 2, 7]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_order_and_sharding_gives_the_same_bytes(
     make: Callable[[], Statistic], seed: int, shards: int
 ) -> None:

@@ -34,7 +34,7 @@ def archive(path: Path, **entries: bytes) -> Path:
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(array=hnp.arrays(NUMBERS, hnp.array_shapes(min_dims=0, min_side=0)), fortran=st.booleans())
 def test_reads_what_numpy_writes(
     tmp_path_factory: pytest.TempPathFactory, array: np.ndarray, fortran: bool
@@ -104,7 +104,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
         read_npz(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(where=st.integers(0, 600), value=st.integers(0, 255), keep=st.integers(0, 800))
 def test_damage_is_always_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, where: int, value: int, keep: int

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxq.evaluate.certificate import certify
@@ -32,7 +32,6 @@ def _typed(model: ir.Model) -> ir.Model:
     return ir.passes.common.ShapeInferencePass()(model).model
 
 
-@settings(deadline=None)
 @given(
     ops=st.lists(st.sampled_from(BINARY), min_size=1, max_size=4),
     numbers=st.lists(st.integers(1, 5) | st.integers(-5, -1), min_size=4, max_size=4),

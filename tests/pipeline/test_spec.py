@@ -45,7 +45,7 @@ def _pipelines(draw: st.DrawFn) -> Pipeline:
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_text_to_passes_to_text_is_the_identity(data: st.DataObject) -> None:
     pipeline = data.draw(_pipelines())
     assert parse(str(pipeline)) == pipeline

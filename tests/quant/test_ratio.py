@@ -10,7 +10,7 @@ from onnxq.quant.fixed_point import Term, fixed_point
 from onnxq.quant.ratio import GOOD, ratio
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     span=st.floats(0, 26),
     spread=st.floats(0, 16),

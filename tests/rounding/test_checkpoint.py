@@ -22,7 +22,7 @@ def _rounded(seed: int, wide: bool) -> Rounded:
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_layer_comes_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, seed: int, wide: bool
 ) -> None:

@@ -62,7 +62,7 @@ def test_learned_roundings_come_close_to_the_best_of_all(name: str) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_descent_ends_where_no_single_weight_can_be_moved_to_advantage(seed: int) -> None:
     weights, h, steps = _problem(seed)
     start = steps.nearest(weights)
@@ -76,7 +76,7 @@ def test_descent_ends_where_no_single_weight_can_be_moved_to_advantage(seed: int
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_adaround_goes_up_or_down_and_adaquant_never_ends_above_nearest(seed: int) -> None:
     weights, h, steps = _problem(seed)
     up = adaround(weights, h, steps, iterations=50) - np.floor(weights)

@@ -37,6 +37,7 @@ from onnxq.passes.importing.fake_quant.parameters import (
 )
 from onnxq.passes.importing.fake_quant.quantizer import Quantizer, emit
 from onnxq.quant.formats import INT8, UINT8
+from onnxq.quant.qdq import scale_and_zero_point
 
 __all__ = ["DOMAINS", "OPERATORS"]
 
@@ -140,10 +141,10 @@ def minifloat(node: ir.Node, rw: Rewriter) -> None:
         raise Refused(f"8-bit floats need opset {_OPSET_FLOAT8}; run raise-opset first")
     axis, (scale,) = channel_axis(x, required(node, 1, "scale"))
     attributes = {} if axis is None else {"axis": axis}
-    scales = rw.const(scale.astype(np.float32), f"{x.name}_scale")
-    zero = rw.const(np.zeros(scale.shape, dtype.numpy()), f"{x.name}_zero_point")
-    codes = rw.op("QuantizeLinear", [x, scales, zero], attributes, like=x, dtype=dtype)
-    rw.replace(node, rw.op("DequantizeLinear", [codes, scales, zero], attributes, like=x))
+    zero_point = np.zeros(scale.shape, dtype.numpy())
+    params = scale_and_zero_point(rw, scale.astype(np.float32), zero_point, x.name or "value")
+    codes = rw.op("QuantizeLinear", [x, *params], attributes, like=x, dtype=dtype)
+    rw.replace(node, rw.op("DequantizeLinear", [codes, *params], attributes, like=x))
 
 
 def _replace_bipolar(node: ir.Node, x: ir.Value, q: Quantizer, rw: Rewriter) -> None:

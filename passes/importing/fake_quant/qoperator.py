@@ -27,6 +27,7 @@ import onnx_ir as ir
 from onnxq.graph.match import consumers, get_input, is_op
 from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.importing.fake_quant.parameters import Refused, settled
+from onnxq.quant.qdq import scale_and_zero_point
 
 __all__ = ["MICROSOFT", "OPERATORS", "dequantize"]
 
@@ -104,7 +105,7 @@ def dequantize(node: ir.Node, index: int, rw: Rewriter, axis: int | None = None)
         attributes["axis"] = _positive(codes, axis)
     if (known := _dequantized(codes, scale, zero_point)) is not None:
         return known
-    inputs = [codes, *_params(codes, scale, zero_point, rw)]
+    inputs = [codes, *scale_and_zero_point(rw, scale, zero_point, codes.name or "value")]
     kind = ir.DataType.FLOAT
     return rw.op("DequantizeLinear", inputs, attributes, like=codes, dtype=kind, output=f"{codes.name}_real")
 
@@ -141,7 +142,7 @@ def _bias(node: ir.Node, index: int, scales: tuple[int, int], rw: Rewriter) -> i
     product = (factors[0].astype(np.float32) * factors[1].astype(np.float32)).reshape(-1)
     scale = product.reshape(()) if product.size == 1 else product
     attributes = {"axis": 0} if scale.ndim else {}
-    inputs = [codes, *_params(codes, scale, np.zeros(scale.shape, np.int32), rw)]
+    inputs = [codes, *scale_and_zero_point(rw, scale, np.zeros(scale.shape, np.int32), codes.name or "value")]
     return rw.op("DequantizeLinear", inputs, attributes, like=codes, dtype=ir.DataType.FLOAT)
 
 
@@ -165,14 +166,9 @@ def _finish(
         raise Refused("scale or zero point of its result are no constant numbers: it stays as it is")
     if zero_point is None:
         zero_point = np.zeros((), (output.dtype or ir.DataType.UINT8).numpy())
-    params = _params(output, found.reshape(()), zero_point.reshape(()), rw)
+    params = scale_and_zero_point(rw, found.reshape(()), zero_point.reshape(()), output.name or "value")
     dtype = ir.DataType.from_numpy(zero_point.dtype)
     rw.replace(node, rw.op("QuantizeLinear", [result, *params], like=output, dtype=dtype))
-
-
-def _params(value: ir.Value, scale: np.ndarray, zero_point: np.ndarray, rw: Rewriter) -> list[ir.Value]:
-    name = value.name or "value"
-    return [rw.const(scale, f"{name}_scale"), rw.const(zero_point, f"{name}_zero_point")]
 
 
 Recogniser = Callable[[ir.Node, Rewriter], None]

@@ -18,7 +18,6 @@ Activations are rounded as ONNX does it: to even before the zero point is added.
 adding it, or ties upwards, differ on exact ties x = (n + ½)·scale alone.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +28,7 @@ from onnxq.graph.numeric import Array, FloatArray, IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.importing.fake_quant.parameters import Refused, opset
 from onnxq.quant.formats import INT8, INT16, INT32, UINT8, UINT16, IntFormat
+from onnxq.quant.qdq import scale_and_zero_point
 
 __all__ = ["Quantizer", "check_scale", "dequantize_codes", "emit", "nearest_whole", "pair"]
 
@@ -246,7 +246,7 @@ def _clip(x: ir.Value, low: FloatArray, high: FloatArray, rw: Rewriter) -> ir.Va
     return rw.op("Clip", [x, *bounds], like=x, output=f"{name}_clipped")
 
 
-def _constants(params: tuple[FloatArray, IntArray], name: str, rw: Rewriter) -> Sequence[ir.Value]:
+def _constants(params: tuple[FloatArray, IntArray], name: str, rw: Rewriter) -> list[ir.Value]:
     scale, zero_point = params
     zero_point = np.broadcast_to(zero_point, scale.shape)
-    return rw.const(scale.astype(np.float32), f"{name}_scale"), rw.const(zero_point, f"{name}_zero_point")
+    return scale_and_zero_point(rw, scale.astype(np.float32), zero_point, name)

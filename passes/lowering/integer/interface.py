@@ -14,7 +14,7 @@ from onnxq.graph.match import consumers, is_float, is_op
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.operand import SCALE, ZERO_POINT, Operand
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
-from onnxq.quant.qdq import qparams_of
+from onnxq.quant.qdq import parameters, qparams_of
 from onnxq.quant.qparams import QParams
 
 __all__ = ["lower_inputs", "lower_outputs", "substitute"]
@@ -83,9 +83,7 @@ def _can_be_output(value: ir.Value, graph: ir.Graph | ir.Function | None) -> boo
 def _real(rw: Rewriter, value: ir.Value, operand: Operand) -> ir.Value:
     """The float again, for float islands that read an output of the model."""
     name = value.name or "output"
-    scale = rw.const(operand.qparams.scale, f"{name}_scale")
-    zero_point = rw.const(operand.qparams.zero_point, f"{name}_zero_point")
-    return rw.op("DequantizeLinear", [operand.codes, scale, zero_point], like=value)
+    return rw.op("DequantizeLinear", [operand.codes, *parameters(rw, operand.qparams, name)], like=value)
 
 
 def _describe(model: ir.Model, name: str, qparams: QParams) -> None:

@@ -25,7 +25,7 @@ from onnxq.passes.lowering.integer.region import read_region
 from onnxq.passes.lowering.integer.requantize import cast
 from onnxq.passes.lowering.integer.rescaling import lower_clamp
 from onnxq.passes.lowering.integer.wide import require_32_bits, require_bits
-from onnxq.quant.qdq import qparams_of
+from onnxq.quant.qdq import parameters, qparams_of
 
 __all__ = ["lower_regions", "sweep"]
 
@@ -107,9 +107,7 @@ def _rank_codes(node: ir.Node, rw: Rewriter, operands: QdqOperands) -> list[ir.N
     values.type, values.shape = ir.TensorType(INT32), node.outputs[0].shape
     codes = cast(rw, values, operand.qparams.format.ir_dtype)
     qparams, name = operand.qparams, node.outputs[0].name or "top"
-    scale = rw.const(qparams.scale, f"{name}_scale")
-    zero_point = rw.const(qparams.zero_point, f"{name}_zero_point")
-    real = rw.op("DequantizeLinear", [codes, scale, zero_point], like=node.outputs[0])
+    real = rw.op("DequantizeLinear", [codes, *parameters(rw, qparams, name)], like=node.outputs[0])
     rw.replace(node, real, indices)
     operands.settle(edited=True)
     maker = real.producer()

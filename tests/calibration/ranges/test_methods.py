@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -96,7 +96,6 @@ def test_pow2_is_the_best_power_of_two(name: str, fmt: IntFormat, symmetric: boo
     arrays(np.int64, st.integers(12, 60), elements=st.sampled_from([0, 0, 1, 2, 3, 10, 100])),
     st.integers(2, 8),
 )
-@settings(deadline=None)
 def test_divergences_are_those_of_the_definition(counts: IntArray, levels: int) -> None:
     if not counts.any():
         return

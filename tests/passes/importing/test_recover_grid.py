@@ -31,7 +31,7 @@ def net(weight: FloatArray) -> ir.Model:
     return ir.Model(graph, ir_version=9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scale=st.floats(0.0009765625, 8, width=32), limit=st.integers(1, 255), seed=st.integers(0, 9999))
 def test_codes_times_scale_are_found_and_give_every_weight(scale: float, limit: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(-limit, limit + 1, 90)

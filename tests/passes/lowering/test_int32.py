@@ -160,7 +160,7 @@ def test_nothing_divides_by_zero(onnx_text: Text) -> None:
     assert Session(strict, optimize=False).run(feeds)["y"].tolist() == [0, 128, 255, 0, 255]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     span=st.floats(6, 22),
     bits=st.sampled_from([24, 31]),

@@ -201,7 +201,7 @@ def test_an_operator_on_codes_is_what_the_runtime_fuses(
     contrib=st.booleans(),
     signed=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_products_with_a_bias_round_the_exact_sum(
     axes: list[int], inner_size: int, columns: int, seed: int, contrib: bool, signed: bool
 ) -> None:

@@ -147,7 +147,7 @@ def test_a_convolution_where_asked_for(rewrite: Rewrite) -> None:
     seed=st.integers(0, 1000),
     per_token=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_error_is_that_of_rounding_both_factors(x: FloatArray, seed: int, per_token: bool) -> None:
     """|y − x·W| ≤ Σ|δx||W| + Σ|x||δW| + Σ|δx||δW|, each δ half a step; no rows and zero rows included."""
     rng = np.random.default_rng(seed)
