@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxq.errors import ModelError
+from onnxq.graph.opset import schema_of
 from onnxq.graph.rewriter import describe
 from onnxq.graph.scopes import all_nodes
 
@@ -26,7 +27,7 @@ def check_forms(model: ir.Model) -> None:
     for node in all_nodes(model):
         if not node.outputs:
             raise ModelError(f"it is not valid ONNX: a node {node.op_type} makes nothing")
-        schema = _schema(node.op_type, opset) if node.domain in ("", "ai.onnx") else None
+        schema = schema_of(node.op_type, opset) if node.domain in ("", "ai.onnx") else None
         if schema is not None and (fault := _fault(node, schema)):
             raise ModelError(f"it is not valid ONNX: {describe(node)} {fault}")
 
@@ -62,14 +63,6 @@ _MANY = 1000
 _POSITIVE = frozenset({"blocksize", "dilations", "group", "kernel_shape", "num_outputs", "strides"})
 """Attributes that tools divide by: onnxsim ends the process at a stride of 0."""
 _SINGLE = onnx.defs.OpSchema.FormalParameterOption.Single
-
-
-@cache
-def _schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
-    try:
-        return onnx.defs.get_schema(op_type, opset, "")
-    except onnx.defs.SchemaError:
-        return None
 
 
 @cache

@@ -26,7 +26,16 @@ from onnxq.graph.match import is_op
 from onnxq.graph.opset_changes import KNOWN_OPSETS, changed_meaning
 from onnxq.graph.rewriter import describe
 
-__all__ = ["Objection", "can_relabel", "exists", "first_objection", "objections", "opset", "relabel"]
+__all__ = [
+    "Objection",
+    "can_relabel",
+    "exists",
+    "first_objection",
+    "objections",
+    "opset",
+    "relabel",
+    "schema_of",
+]
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,15 @@ def opset(model: ir.Model) -> int:
     if version is None:
         raise ModelError("the model names no opset for the domain 'ai.onnx'; expected one, such as 19")
     return version
+
+
+@cache
+def schema_of(op_type: str, version: int) -> defs.OpSchema | None:
+    """What ``ai.onnx`` says of an operator at an opset; None where it has none of that name."""
+    try:
+        return defs.get_schema(op_type, version, "")
+    except defs.SchemaError:
+        return None
 
 
 def exists(op_type: str, version: int) -> bool:
@@ -133,9 +151,8 @@ _REQUIRED, _NONE = object(), object()
 
 @cache
 def _signature(op_type: str, version: int) -> _Signature | None:
-    try:
-        schema = defs.get_schema(op_type, version, "")
-    except defs.SchemaError:
+    schema = schema_of(op_type, version)
+    if schema is None:
         return None
     defaults = {name: _default(attribute) for name, attribute in schema.attributes.items()}
     counts = range(schema.min_input, schema.max_input + 1), range(schema.min_output, schema.max_output + 1)

@@ -59,9 +59,7 @@ class Linear:
 
 def fold_behind(node: ir.Node, affine: Affine, at: ir.Node, rw: Rewriter) -> None:
     """Fold the affine map that ``at`` does to each channel of ``node``'s output into ``node``."""
-    if sole_consumer(node.outputs[0]) is not at:
-        return rw.skip(at, f"something else reads the output of the {node.op_type} before it")
-    if isinstance(linear := read_linear(node), str):
+    if isinstance(linear := _read(node, node, at), str):
         return rw.skip(at, linear)
     if linear.outputs != len(affine.scale):
         return rw.skip(at, f"it has {len(affine.scale)} channels, the {node.op_type} {linear.outputs}")
@@ -71,9 +69,7 @@ def fold_behind(node: ir.Node, affine: Affine, at: ir.Node, rw: Rewriter) -> Non
 
 def fold_before(node: ir.Node, affine: Affine, bn: ir.Node, rw: Rewriter) -> None:
     """Fold the affine map that ``bn`` does to each channel of ``node``'s input into ``node``."""
-    if sole_consumer(bn.outputs[0]) is not node:
-        return rw.skip(node, f"something else reads the output of the {bn.op_type} before it")
-    if isinstance(linear := read_linear(node), str):
+    if isinstance(linear := _read(node, bn, node), str):
         return rw.skip(node, linear)
     if linear.inputs != len(affine.scale):
         return rw.skip(node, f"it takes {linear.inputs} channels, the {bn.op_type} has {len(affine.scale)}")
@@ -121,6 +117,13 @@ def read_linear(node: ir.Node) -> Linear | str:
         return linear
     beta = node.attributes.get_float("beta", 1.0) if gemm else 1.0
     return replace(linear, bias=np.broadcast_to(bias.reshape(-1) * np.float64(beta), (linear.outputs,)))
+
+
+def _read(node: ir.Node, before: ir.Node, behind: ir.Node) -> Linear | str:
+    """The constants of ``node``, one of two neighbours, or why these cannot become one."""
+    if sole_consumer(before.outputs[0]) is not behind:
+        return f"something else reads the output of the {before.op_type} before it"
+    return read_linear(node)
 
 
 def _rewrite(old: list[ir.Node], node: ir.Node, linear: Linear, x: ir.Value | None, rw: Rewriter) -> None:

@@ -1,12 +1,12 @@
 """A newer opset, with the same meaning."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import onnx
 import onnx_ir as ir
 
 from onnxq.errors import UsageError
+from onnxq.graph.opset import schema_of
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.importing._opset_adapters import ADAPTERS, NEWEST
 from onnxq.passes.importing._opset_edits import refuse
@@ -96,7 +96,7 @@ def _check_plain(node: ir.Node) -> None:
 
 def _check(node: ir.Node, opset: int) -> None:
     """Whether the newer opset has the operator in the form the node has now."""
-    schema = _schema(node.op_type, opset)
+    schema = schema_of(node.op_type, opset)
     if schema is None or schema.deprecated:
         raise refuse(node, f"opset {opset} has no {node.op_type}")
     if missing := [
@@ -107,11 +107,3 @@ def _check(node: ir.Node, opset: int) -> None:
         raise refuse(node, f"{node.op_type} of opset {opset} has no attribute '{unknown[0]}'")
     if not schema.min_input <= len(node.inputs) <= schema.max_input:
         raise refuse(node, f"{node.op_type} of opset {opset} does not take {len(node.inputs)} inputs")
-
-
-@cache
-def _schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
-    try:
-        return onnx.defs.get_schema(op_type, opset, "")
-    except onnx.defs.SchemaError:
-        return None

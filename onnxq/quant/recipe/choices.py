@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 
 import onnx_ir as ir
 
 from onnxq.errors import UsageError
 from onnxq.graph.match import is_op
 from onnxq.quant.recipe.rules import NOTHING, OF_VALUES, Recipe, Rule, Wish
+from onnxq.suggest import nearest
 from onnxq.targets.target import Target
 
 __all__ = ["Choices"]
@@ -94,5 +94,5 @@ def _check_found(rule: Rule, found: Sequence[object], wanted: str, names: Iterab
     if found:
         return
     known = list(dict.fromkeys(names))
-    near = get_close_matches(wanted.replace(".*", ""), known, 3, 0.4) or known[:3]
+    near = nearest(wanted.replace(".*", ""), known, 3) or known[:3]
     raise UsageError(f"{rule.where} ({rule}) is for nothing in the model; near: {', '.join(near)}")

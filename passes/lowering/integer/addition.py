@@ -13,7 +13,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.operand import Operand
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["code_term", "lower_addition"]
 
@@ -30,15 +30,7 @@ def lower_addition(region: Region, rw: Rewriter) -> ir.Value:
         operand = region.activation(index)
         terms.append(code_term(operand, np.asarray(sign * operand.scale / region.scale)))
         codes.append(operand.codes)
-    fixed = fixed_point(
-        terms,
-        region.zero_point,
-        region.low,
-        region.high,
-        constant=constant,
-        narrow=region.narrow,
-        where=region.where,
-    )
+    fixed = region.fixed_point(terms, constant=constant, narrow=region.narrow)
     return requantize(rw, codes, fixed, region)
 
 

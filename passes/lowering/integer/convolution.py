@@ -26,7 +26,7 @@ from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.retyped import retyped
 from onnxq.passes.lowering.integer.weight import Weight, read_weight
 from onnxq.quant.bias import BIAS_LIMIT
-from onnxq.quant.fixed_point import Rounding, Term, fixed_point, prove_int32
+from onnxq.quant.fixed_point import Rounding, Term, prove_int32
 
 __all__ = ["accumulator_term", "conv_integer", "convolve", "lower_conv", "zero_point"]
 
@@ -57,7 +57,7 @@ def convolve(
             raise Refused("its bias is not constant")
         bias = bias + own.reshape(per_channel)
     term, rest = accumulator_term(region, x.scale * scale, low, high, bias, wide=x.wide)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, constant=rest, where=region.where)
+    fixed = region.fixed_point([term], constant=rest)
     acc = conv_integer(region, rw, x, weight, attributes)
     return requantize(rw, [acc], fixed, region)
 

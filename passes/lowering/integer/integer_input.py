@@ -14,7 +14,7 @@ from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["lower_cast"]
 
@@ -45,7 +45,7 @@ def lower_cast(region: Region, rw: Rewriter) -> ir.Value:
     limits = np.iinfo(value.dtype.numpy())
     ends = (np.asarray(end, np.int64) for end in (limits.min, limits.max))
     term = Term(np.asarray(1 / region.scale), *ends)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [value], fixed, region)
 
 

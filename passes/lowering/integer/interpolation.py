@@ -19,7 +19,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
-from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
+from onnxq.quant.fixed_point import Term, prove_int32
 from onnxq.runtime import Session
 
 __all__ = ["lower_resize"]
@@ -60,7 +60,7 @@ def lower_resize(region: Region, rw: Rewriter) -> ir.Value:
     prove_int32(-bound, bound, region.where, region.profile.accumulator_bits)
     bias = np.asarray(-x.zero_point * divisor, np.int64)
     term = Term(np.asarray(x.scale / (region.scale * divisor)), -bound, bound, bias)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [value], fixed, region)
 
 

@@ -19,7 +19,7 @@ from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
 from onnxq.passes.lowering.integer.small_length import length_small
 from onnxq.passes.lowering.integer.square_root import square_root
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["lower_length", "lower_lp_normalization"]
 
@@ -67,7 +67,7 @@ def lower_length(region: Region, rw: Rewriter) -> ir.Value:
         root = rw.op("Squeeze", [root, work.array(np.asarray(axes))], like=region.result, dtype=INT64)
     bound = np.asarray(1 << (reach.bit_length() // 2 + power + 1), np.int64)
     term = Term(np.asarray(x.scale / (region.scale * 2.0**power)), np.zeros((), np.int64), bound)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [root], fixed, region)
 
 

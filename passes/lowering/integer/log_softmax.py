@@ -23,7 +23,7 @@ from onnxq.passes.lowering.integer.requantize import cast, requantize
 from onnxq.passes.lowering.integer.small_softmax import log_softmax_small
 from onnxq.passes.lowering.integer.softmax import exponentials
 from onnxq.passes.lowering.integer.square_root import bit_length
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["lower_log_softmax"]
 
@@ -69,7 +69,7 @@ def lower_log_softmax(region: Region, rw: Rewriter) -> ir.Value:
     reach = (farthest if is_masked(wide) else x.levels - 1) * step >> more
     bound = np.asarray(reach + round(most * 2**PRECISION), np.int64)
     term = Term(np.asarray(-(2.0**-PRECISION) / region.scale), np.zeros((), np.int64), bound)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [total], fixed, region)
 
 

@@ -26,7 +26,6 @@ from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.retyped import retyped
 from onnxq.passes.lowering.integer.weight import read_weight
-from onnxq.quant.fixed_point import fixed_point
 
 __all__ = ["lower_matmul"]
 
@@ -62,7 +61,7 @@ def lower_matmul(region: Region, rw: Rewriter) -> ir.Value:
     low, high = whole_bounds(sums)
     scale = alpha * left.scale * rights[0].scale
     term, rest = accumulator_term(region, scale, low, high, bias, wide=len(sums) > 1)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, constant=rest, where=region.where)
+    fixed = region.fixed_point([term], constant=rest)
     return requantize(rw, [combined(region, rw, sums)], fixed, region)
 
 

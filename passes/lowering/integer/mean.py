@@ -20,7 +20,7 @@ from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
 from onnxq.passes.lowering.integer.weight import Weight
-from onnxq.quant.fixed_point import Rounding, Term, fixed_point, prove_int32
+from onnxq.quant.fixed_point import Rounding, Term, prove_int32
 
 __all__ = ["lower_reduction", "wrongly_up"]
 
@@ -43,7 +43,7 @@ def lower_reduction(region: Region, rw: Rewriter) -> ir.Value:
     total, term = _convolved(region, rw, x, lengths, real) or _summed(region, rw, x, lengths, real)
     if not x.wide:
         prove_int32(term.low, term.high, region.where, region.profile.accumulator_bits)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [total], fixed, region)
 
 

@@ -31,7 +31,7 @@ from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import cast, requantize
 from onnxq.passes.lowering.integer.small_normalization import normalize_small
 from onnxq.passes.lowering.integer.square_root import square_root
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["WORD", "element_count", "lower_instance_norm", "lower_layer_norm", "normalize"]
 
@@ -110,14 +110,7 @@ def _scaled(
     """``γ·value + β`` as codes; no normalized value of n exceeds √n."""
     bound = np.asarray((math.isqrt(count) + 1) * 2 ** (FRACTION + 1), np.int64)
     term = Term(gamma / (region.scale * 2.0**FRACTION), -bound, bound)
-    fixed = fixed_point(
-        [term],
-        region.zero_point,
-        region.low,
-        region.high,
-        constant=beta / region.scale,
-        where=region.where,
-    )
+    fixed = region.fixed_point([term], constant=beta / region.scale)
     return requantize(rw, [value], fixed, region)
 
 

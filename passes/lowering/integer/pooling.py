@@ -20,7 +20,7 @@ from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.weight import Weight
-from onnxq.quant.fixed_point import Term, fixed_point, prove_int32
+from onnxq.quant.fixed_point import Term, prove_int32
 
 __all__ = ["lower_average_pool"]
 
@@ -40,13 +40,7 @@ def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
     ends = [np.asarray(taps * end, np.int64) for end in (x.low, x.high)]
     if not x.wide:
         prove_int32(ends[0], ends[1], region.where, region.profile.accumulator_bits)
-    fixed = fixed_point(
-        [Term(x.scale / (region.scale * counts), ends[0], ends[1])],
-        region.zero_point,
-        region.low,
-        region.high,
-        where=region.where,
-    )
+    fixed = region.fixed_point([Term(x.scale / (region.scale * counts), ends[0], ends[1])])
     ones = Weight(np.ones((channels, 1, *kernel), np.int64), 0, np.ones(()), f"{region.result.name}_ones")
     copied = {k: v for k, v in attributes.items() if k not in ("count_include_pad", "ceil_mode")}
     acc = conv_integer(region, rw, x, ones, {**copied, "group": channels, **padding})

@@ -11,7 +11,7 @@ from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.product import centered
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["lower_prelu"]
 
@@ -31,15 +31,11 @@ def lower_prelu(region: Region, rw: Rewriter) -> ir.Value:
     positive = rw.op("Relu", [distance], like=x.codes, dtype=ir.DataType.INT32)
     negative = rw.op("Sub", [distance, positive], like=x.codes, dtype=ir.DataType.INT32)
     ratio, zero = x.scale / region.scale, np.zeros((), np.int64)
-    fixed = fixed_point(
+    fixed = region.fixed_point(
         [
             Term(np.asarray(ratio), zero, np.asarray(x.high, np.int64)),
             Term(slope * ratio, np.asarray(x.low, np.int64), zero),
         ],
-        region.zero_point,
-        region.low,
-        region.high,
         narrow=region.narrow,
-        where=region.where,
     )
     return requantize(rw, [positive, negative], fixed, region)

@@ -17,7 +17,7 @@ from onnxq.passes.lowering.integer.operand import Operand
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.words import Words, cast
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["centered", "lower_product", "scaled"]
 
@@ -31,7 +31,7 @@ def lower_product(region: Region, rw: Rewriter) -> ir.Value:
     ends = [left * right for left in (a.low, a.high) for right in (b.low, b.high)]
     real = np.asarray(a.scale * b.scale / region.scale)
     term = Term(real, np.asarray(min(ends), np.int64), np.asarray(max(ends), np.int64))
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     short = max(map(abs, ends)) < 2**31
     types = (ir.DataType.INT32, ir.DataType.UINT32) if short else region.profile.words(64)
     product = Words(rw, region.result, *types).op("Mul", centered(rw, a), centered(rw, b))
@@ -50,7 +50,5 @@ def centered(rw: Rewriter, operand: Operand) -> ir.Value:
 def scaled(region: Region, rw: Rewriter, operand: Operand, factor: FloatArray) -> ir.Value:
     """``factor`` times the operand: a number, or a constant that broadcasts to the result."""
     term = code_term(operand, operand.scale * factor / region.scale)
-    fixed = fixed_point(
-        [term], region.zero_point, region.low, region.high, narrow=region.narrow, where=region.where
-    )
+    fixed = region.fixed_point([term], narrow=region.narrow)
     return requantize(rw, [operand.codes], fixed, region)

@@ -6,6 +6,7 @@ A Relu or Clip in front of a QuantizeLinear only narrows the codes, since roundi
 ``Q(clip(v, a, b)) = clip(Q(v), Q(a), Q(b))``, exactly.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from onnxq.graph.rewriter import describe
 from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused, real_constant
 from onnxq.passes.lowering.integer.profile import DEFAULT, Profile
 from onnxq.passes.lowering.integer.wide import require_bits
+from onnxq.quant.fixed_point import FixedPoint, Term, fixed_point
 from onnxq.quant.qparams import QParams
 
 __all__ = ["Region", "read_region"]
@@ -65,6 +67,14 @@ class Region:
     def zero_point(self) -> int:
         """The zero point of the result."""
         return int(self.output.zero_point.reshape(-1)[0])
+
+    def fixed_point(
+        self, terms: Sequence[Term], constant: FloatArray | None = None, *, narrow: bool = False
+    ) -> FixedPoint:
+        """The integers that make codes of the result from ``terms``; raises as :func:`fixed_point` does."""
+        return fixed_point(
+            terms, self.zero_point, self.low, self.high, constant=constant, narrow=narrow, where=self.where
+        )
 
     def has(self, index: int) -> bool:
         """Whether the operator has an input at ``index``."""

@@ -20,7 +20,6 @@ from onnxq.passes.lowering.integer.profile import Profile
 from onnxq.passes.lowering.integer.region import Region, read_region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.wide import require_bits
-from onnxq.quant.fixed_point import fixed_point
 from onnxq.quant.qparams import QParams
 
 __all__ = ["lower_clamp", "rescaled"]
@@ -65,5 +64,5 @@ def lower_clamp(
 
 def _requantized(rw: Rewriter, operand: Operand, region: Region) -> ir.Value:
     term = code_term(operand, np.asarray(operand.scale / region.scale))
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [operand.codes], fixed, region)

@@ -18,7 +18,7 @@ from onnxq.passes.lowering.integer.product import centered
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.small_root import chosen, require_8_bits, require_31_bits
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["divide_small"]
 
@@ -58,5 +58,5 @@ def divide_small(region: Region, rw: Rewriter, a: Operand, b: Operand) -> ir.Val
     quotient = rw.op("Where", [zero, beyond, quotient], like=region.result, dtype=INT32)
     bound = np.asarray(1 << BITS, np.int64)
     term = Term(np.asarray(ratio * 2.0**-fraction), -bound, bound)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [quotient], fixed, region)

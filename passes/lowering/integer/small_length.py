@@ -19,7 +19,7 @@ from onnxq.passes.lowering.integer.region import Region
 from onnxq.passes.lowering.integer.requantize import requantize
 from onnxq.passes.lowering.integer.small_normalization import require_short
 from onnxq.passes.lowering.integer.small_root import interpolated, require_8_bits, require_31_bits, stretched
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["length_small"]
 
@@ -47,5 +47,5 @@ def length_small(region: Region, rw: Rewriter, x: Operand, axes: Sequence[int], 
         root = rw.op("Squeeze", [root, reduced], like=region.result, dtype=work.dtype)
     bound = np.asarray((math.isqrt(count * 255**2) + 1) << FRACTION, np.int64)
     term = Term(np.asarray(x.scale / (region.scale * 2.0**FRACTION)), np.zeros((), np.int64), bound)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [root], fixed, region)

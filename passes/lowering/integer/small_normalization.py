@@ -32,7 +32,7 @@ from onnxq.passes.lowering.integer.small_root import (
     require_31_bits,
     stretched,
 )
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["normalize_small", "require_short"]
 
@@ -87,14 +87,7 @@ def normalize_small(
     value = work.clip(work.op("Add", upper, work.op("Div", lower, 1 << HALF)), -limit, limit)
     bound = np.asarray(limit, np.int64)
     term = Term(gamma * math.sqrt(count) / (region.scale * 2.0**FRACTION), -bound, bound)
-    fixed = fixed_point(
-        [term],
-        region.zero_point,
-        region.low,
-        region.high,
-        constant=beta / region.scale,
-        where=region.where,
-    )
+    fixed = region.fixed_point([term], constant=beta / region.scale)
     return requantize(rw, [value], fixed, region)
 
 

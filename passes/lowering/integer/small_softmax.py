@@ -28,7 +28,7 @@ from onnxq.passes.lowering.integer.small_root import (
     require_8_bits,
     require_31_bits,
 )
-from onnxq.quant.fixed_point import Term, fixed_point
+from onnxq.quant.fixed_point import Term
 
 __all__ = ["log_softmax_small", "softmax_small"]
 
@@ -111,7 +111,7 @@ def log_softmax_small(
     total = work.op("Add", work.op("Mul", distance, step), part)
     bound = np.asarray(step * farthest + (22 << fraction), np.int64)
     term = Term(np.asarray(-(2.0**-fraction) / region.scale), np.zeros((), np.int64), bound)
-    fixed = fixed_point([term], region.zero_point, region.low, region.high, where=region.where)
+    fixed = region.fixed_point([term])
     return requantize(rw, [total], fixed, region)
 
 
