@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxq.graph.match import consumers, get_input, is_op, producer
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import scopes
-from onnxq.passes.lowering.integer.moves import MOVES
+from onnxq.passes.lowering.integer.movement.moves import MOVES
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.retyped import retyped_qparams
 from onnxq.pipeline.base import Contract, Pass

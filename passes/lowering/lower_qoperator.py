@@ -13,7 +13,7 @@ from onnxq.graph.match import consumers, is_op, producer, sole_consumer
 from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import all_nodes, scopes
 from onnxq.passes.lowering.integer.interface import substitute
-from onnxq.passes.lowering.integer.moves import SHAPE_READERS
+from onnxq.passes.lowering.integer.movement.moves import SHAPE_READERS
 from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.region import Region, read_region

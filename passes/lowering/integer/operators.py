@@ -10,23 +10,23 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from onnxq.graph.rewriter import Rewriter
-from onnxq.passes.lowering.integer.addition import lower_addition
-from onnxq.passes.lowering.integer.convolution import lower_conv
-from onnxq.passes.lowering.integer.division import lower_division
-from onnxq.passes.lowering.integer.integer_input import lower_cast
-from onnxq.passes.lowering.integer.interpolation import lower_resize
-from onnxq.passes.lowering.integer.length import lower_length, lower_lp_normalization
-from onnxq.passes.lowering.integer.log_softmax import lower_log_softmax
-from onnxq.passes.lowering.integer.matmul import lower_matmul
-from onnxq.passes.lowering.integer.mean import lower_reduction
-from onnxq.passes.lowering.integer.normalization import lower_instance_norm, lower_layer_norm
-from onnxq.passes.lowering.integer.pooling import lower_average_pool
-from onnxq.passes.lowering.integer.prelu import lower_prelu
-from onnxq.passes.lowering.integer.product import lower_product
+from onnxq.passes.lowering.integer.functions.division import lower_division
+from onnxq.passes.lowering.integer.functions.length import lower_length, lower_lp_normalization
+from onnxq.passes.lowering.integer.functions.log_softmax import lower_log_softmax
+from onnxq.passes.lowering.integer.functions.normalization import lower_instance_norm, lower_layer_norm
+from onnxq.passes.lowering.integer.functions.softmax import lower_softmax
+from onnxq.passes.lowering.integer.linear.addition import lower_addition
+from onnxq.passes.lowering.integer.linear.convolution import lower_conv
+from onnxq.passes.lowering.integer.linear.integer_input import lower_cast
+from onnxq.passes.lowering.integer.linear.interpolation import lower_resize
+from onnxq.passes.lowering.integer.linear.matmul import lower_matmul
+from onnxq.passes.lowering.integer.linear.mean import lower_reduction
+from onnxq.passes.lowering.integer.linear.pooling import lower_average_pool
+from onnxq.passes.lowering.integer.linear.prelu import lower_prelu
+from onnxq.passes.lowering.integer.linear.product import lower_product
+from onnxq.passes.lowering.integer.linear.transposed_convolution import lower_conv_transpose
+from onnxq.passes.lowering.integer.movement.selection import lower_constant_move, lower_selection
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.passes.lowering.integer.selection import lower_constant_move, lower_selection
-from onnxq.passes.lowering.integer.softmax import lower_softmax
-from onnxq.passes.lowering.integer.transposed_convolution import lower_conv_transpose
 
 __all__ = ["OPERATORS", "Lowering"]
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from onnxq.graph.match import constant, is_op
 from onnxq.graph.rewriter import Rewriter
-from onnxq.passes.lowering.integer.moves import lower_move
+from onnxq.passes.lowering.integer.movement.moves import lower_move
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.quant.qdq import qparams_of
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.emit.words import cast
 from onnxq.passes.lowering.integer.operand import Operand
 from onnxq.passes.lowering.integer.profile import Dialect, Profile
-from onnxq.passes.lowering.integer.words import cast
 from onnxq.quant.qparams import QParams
 
 __all__ = ["retyped", "retyped_qparams"]

@@ -13,17 +13,17 @@ from onnxq.errors import OnnxqError, PassError
 from onnxq.graph.match import get_input, is_op, producer
 from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import scopes
-from onnxq.passes.lowering.integer.comparison import COMPARISONS, lower_comparison
+from onnxq.passes.lowering.integer.emit.requantize import cast
+from onnxq.passes.lowering.integer.functions.lookup import gather, read_function, tabulate
 from onnxq.passes.lowering.integer.interface import substitute
-from onnxq.passes.lowering.integer.lookup import gather, read_function, tabulate
-from onnxq.passes.lowering.integer.moves import SHAPE_READERS
+from onnxq.passes.lowering.integer.linear.rescaling import lower_clamp
+from onnxq.passes.lowering.integer.movement.comparison import COMPARISONS, lower_comparison
+from onnxq.passes.lowering.integer.movement.moves import SHAPE_READERS
 from onnxq.passes.lowering.integer.operand import Refused, describe_codes
 from onnxq.passes.lowering.integer.operators import OPERATORS
 from onnxq.passes.lowering.integer.profile import Dialect, Profile
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.region import read_region
-from onnxq.passes.lowering.integer.requantize import cast
-from onnxq.passes.lowering.integer.rescaling import lower_clamp
 from onnxq.passes.lowering.integer.wide import require_32_bits, require_bits
 from onnxq.quant.qdq import parameters, qparams_of
 
