@@ -32,7 +32,7 @@ class ValueDecision:
 
     ``group`` names the scale group: values of one group share scale and zero point. ``readers`` are the
     nodes that shall read the dequantized value; None means all, an output of the model included. The range
-    of one that ``follows`` is that of its group, where another member holds all of its elements.
+    of one that ``follows`` is that of its group, where another member holds all of its elements that matter.
     """
 
     value: str

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, consumers, get_input, is_op, producer, rank
+from onnxq.graph.match import constant, consumers, get_input, is_op, producer, rank, sole_consumer
 from onnxq.quant.concat_scales import joined
 from onnxq.quant.eligibility import Kind, is_quantized_already, kind
 from onnxq.quant.formats import INT32, IntFormat
@@ -42,6 +42,7 @@ class ValuePlacement:
         for node in quantized:
             if kind(node, target) is Kind.MOVE:
                 self.groups.join(*self.moved(node))
+                self.followers.update(_cut(node))
             elif is_op(node, "Concat"):
                 together = joined(node, self.members, target)
                 self.groups.join(*together)
@@ -205,3 +206,10 @@ class ValuePlacement:
         if maker is not None and maker in self.members and not is_op(maker, "Constant"):
             return None
         return tuple(first_output(node) for node in consumers(value) if node in self.members)
+
+
+def _cut(node: ir.Node) -> Iterator[ir.Value]:
+    """What a Min or Max cuts off needs no codes: sat(min(a, b)) = min(sat(a), sat(b)), for max as well."""
+    if not is_op(node, "Max", "Min"):
+        return
+    yield from (value for value in node.inputs if value is not None and sole_consumer(value) is node)

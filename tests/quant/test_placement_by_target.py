@@ -217,6 +217,7 @@ def test_a_min_within_the_bounds_of_a_clip_moves_codes(
     found = _plan(onnx_text, text, "generic-int8")
     assert _floats(found) == floats
     assert len({d.group for d in found.values if d.value in ("c", "k", "m")}) == (1 if not floats else 2)
+    assert {d.value for d in found.values if d.follows} == ({"c", "k"} if not floats else set()), "m says all"
 
 
 def test_slices_of_one_input_are_one_conversion(onnx_text: Text) -> None:
