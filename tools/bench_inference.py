@@ -24,8 +24,8 @@ from typing import Any
 
 import onnxruntime as ort
 from contestants import CONTESTANTS
-from generated_models import GENERATED, Generated
-from zoo_loader import Entry, Feeds, add_zoo_option, load_zoo
+from generated_models import load
+from zoo_loader import Entry, Feeds, add_zoo_option
 
 from onnxq import model_io
 from onnxq.evaluate.explain import explain
@@ -63,14 +63,6 @@ class Row:
         speed = f"{self.milliseconds:8.3f} {self.speedup:8.2f} {self.megabytes:7.2f}"
         shares = f"{100 * self.nodes:6.1f}% {100 * self.macs:6.1f}%"
         return f"{self.model:20} {self.quantizer:12} {speed} {self.metric:>17} {self.score:8.4f} {shares}"
-
-
-def load(name: str, zoo: Path, folder: Path) -> Entry:
-    """An evaluation model of the folder ``zoo``, or a generated one, which is written to ``folder``."""
-    if name in GENERATED:
-        return Generated.write(name, folder)
-    entry: Entry = load_zoo(zoo).load(name)
-    return entry
 
 
 def quantized(entry: Entry, args: argparse.Namespace, folder: Path) -> dict[str, Path]:

@@ -1,12 +1,12 @@
 """Time of strict integers on ONNX Runtime, next to the float model and to fused Q/DQ.
 
-    python tools/bench_integer.py [--models resnet18 bert mobilenet_v2_tf2] [--threads 1] [--profile]
+    python tools/bench_integer.py [--models resnet18_shape mobilenet_v2_tf2] [--threads 1] [--profile]
 
-``resnet18`` (224 × 224) and ``bert`` (one layer of BERT-base, 128 tokens) are generated with seeded weights;
-other names are models of a folder that has a ``zoo.py`` (``--zoo``). Each is quantized for the target
-``integer`` and lowered in the dialect ``fast``. The three forms run in turn, one sample each, in one process
-with fixed threads; given are medians of milliseconds, and the median of the ratios to float of each turn.
-``--profile`` lists where the integer model spends its time, operator by operator.
+``resnet18_shape`` (224 × 224) and ``bert_layer_shape`` (one layer of BERT-base, 128 words) are generated, see
+generated_models.py; other names are models of a folder that has a ``zoo.py`` (``--zoo``). Each is quantized
+for the target ``integer`` and lowered in the dialect ``fast``. The three forms run in turn, one sample each, in
+one process with fixed threads; given are medians of milliseconds, and the median of the ratios to float of each
+turn. ``--profile`` lists where the integer model spends its time, operator by operator.
 """
 
 import argparse
@@ -16,13 +16,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import helper, numpy_helper
-from zoo_loader import add_zoo_option, load_zoo
+from generated_models import load
+from zoo_loader import Feeds, add_zoo_option
 
 import onnxq
 from onnxq import model_io
@@ -35,106 +34,13 @@ from onnxq.runtime import Session
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 FORMS = ("float", "qdq", "integer")
-Feeds = dict[str, Array]
-
-
-class Net:
-    """A graph that grows node by node, with seeded weights."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.rng, self.nodes = np.random.default_rng(0), list[onnx.NodeProto]()
-        self.weights, self.shape = list[onnx.TensorProto](), shape
-
-    def weight(self, *shape: int, scale: float) -> str:
-        name = f"w{len(self.weights)}"
-        array = self.rng.normal(0, scale, shape).astype(np.float32)
-        self.weights.append(numpy_helper.from_array(array, name))
-        return name
-
-    def constant(self, array: Array) -> str:
-        name = f"w{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(array, name))
-        return name
-
-    def op(self, op: str, *inputs: str, **attributes: Any) -> str:
-        output = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
-        return output
-
-    def conv(self, x: str, inputs: int, outputs: int, kernel: int, stride: int = 1) -> str:
-        w = self.weight(outputs, inputs, kernel, kernel, scale=(2 / (inputs * kernel**2)) ** 0.5)
-        pads, strides = [kernel // 2] * 4, [stride, stride]
-        return self.op("Conv", x, w, self.weight(outputs, scale=0.1), pads=pads, strides=strides)
-
-    def linear(self, x: str, inputs: int, outputs: int) -> str:
-        product = self.op("MatMul", x, self.weight(inputs, outputs, scale=inputs**-0.5))
-        return self.op("Add", product, self.weight(outputs, scale=0.1))
-
-    def model(self, output: str) -> onnx.ModelProto:
-        x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, self.shape)
-        y = helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)
-        graph = helper.make_graph(self.nodes, "bench", [x], [y], self.weights)
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-        return onnx.shape_inference.infer_shapes(made, strict_mode=True)
-
-
-def resnet18() -> onnx.ModelProto:
-    """ResNet-18 (He et al. 2016, arXiv:1512.03385) with its batch norms folded."""
-    net = Net((1, 3, 224, 224))
-    x = net.op("Relu", net.conv("x", 3, 64, 7, 2))
-    x = net.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-    width = 64
-    for stage, block in ((s, b) for s in range(4) for b in range(2)):
-        outputs, stride = 64 << stage, 2 if stage and not block else 1
-        branch = net.conv(net.op("Relu", net.conv(x, width, outputs, 3, stride)), outputs, outputs, 3)
-        same = stride == 1 and width == outputs
-        x = net.op("Relu", net.op("Add", branch, x if same else net.conv(x, width, outputs, 1, stride)))
-        width = outputs
-    x = net.op("Flatten", net.op("GlobalAveragePool", x))
-    return net.model(net.op("Gemm", x, net.weight(512, 1000, scale=0.05), net.weight(1000, scale=0.1)))
-
-
-def bert(tokens: int = 128, width: int = 768, heads: int = 12) -> onnx.ModelProto:
-    """One layer of BERT-base (Devlin et al. 2018, arXiv:1810.04805)."""
-    net = Net((1, tokens, width))
-    split = net.constant(np.asarray([1, tokens, heads, width // heads], np.int64))
-    joined = net.constant(np.asarray([1, tokens, width], np.int64))
-    query, key, value = (
-        net.op("Transpose", net.op("Reshape", net.linear("x", width, width), split), perm=perm)
-        for perm in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3])
-    )
-    root = net.constant(np.asarray((width / heads) ** -0.5, np.float32))
-    weights = net.op("Softmax", net.op("Mul", net.op("MatMul", query, key), root), axis=-1)
-    mixed = net.op("Transpose", net.op("MatMul", weights, value), perm=[0, 2, 1, 3])
-    x = _normed(net, "x", net.linear(net.op("Reshape", mixed, joined), width, width), width)
-    inner = net.op("Gelu", net.linear(x, width, 4 * width))
-    return net.model(_normed(net, x, net.linear(inner, 4 * width, width), width))
-
-
-def _normed(net: Net, x: str, branch: str, width: int) -> str:
-    gamma, beta = (net.weight(width, scale=1.0) for _ in range(2))
-    return net.op("LayerNormalization", net.op("Add", x, branch), gamma, beta)
-
-
-GENERATED = {"resnet18": resnet18, "bert": bert}
-
-
-def source(name: str, zoo: Path) -> tuple[onnx.ModelProto | Path, list[Feeds]]:
-    """A float model and samples for it."""
-    if name not in GENERATED:
-        entry = load_zoo(zoo).load(name)
-        return Path(entry.float_model), list(entry.calibration(8))
-    model = GENERATED[name]()
-    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
-    rng = np.random.default_rng(1)
-    return model, [{"x": rng.normal(size=shape).astype(np.float32)} for _ in range(4)]
 
 
 def forms(name: str, zoo: Path, folder: Path) -> tuple[dict[str, Path], Feeds]:
     """Files of the three forms, and one sample of floats."""
-    model, samples = source(name, zoo)
-    paths = {form: folder / f"{name}.{form}.onnx" for form in FORMS}
-    onnx.save(model if isinstance(model, onnx.ModelProto) else onnx.load(model), paths["float"])
+    entry = load(name, zoo, folder)
+    samples = list(entry.calibration(8))
+    paths = {"float": Path(entry.float_model)} | {form: folder / f"{name}.{form}.onnx" for form in FORMS[1:]}
     made = onnxq.quantize(paths["float"], samples, target="integer", form="qdq", proof=0)
     made.save(paths["qdq"])
     lowered = run_pipeline(made.model.clone(), parse("lower"), Context())
@@ -196,7 +102,9 @@ def profile(path: Path, sample: Feeds, threads: int, rounds: int) -> Counter[str
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time of strict integers next to float and fused Q/DQ.")
-    parser.add_argument("--models", nargs="*", default=[*GENERATED, "mobilenet_v2_tf2"])
+    parser.add_argument(
+        "--models", nargs="*", default=["resnet18_shape", "bert_layer_shape", "mobilenet_v2_tf2"]
+    )
     add_zoo_option(parser)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others use the machine")

@@ -1,4 +1,4 @@
-"""Networks in the shape of ResNet-50 and BERT-base with random weights, as an exporter would write them.
+"""Networks in the shape of ResNets and of BERT-base with random weights, as an exporter would write them.
 
 They show what integers cost and save at the sizes that people deploy; what they compute means nothing, so
 their score is how close the outputs stay to the float model's. Weights are scaled so that activations keep
@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
-from zoo_loader import Feeds
+from zoo_loader import Entry, Feeds, load_zoo
 
 from onnxq.graph.numeric import Array, FloatArray
 
-__all__ = ["GENERATED", "Generated", "bert_base", "resnet50"]
+__all__ = ["GENERATED", "Generated", "bert_base", "bert_layer", "load", "resnet18", "resnet50"]
 
 OPSET = 17
 SEQUENCE = 128
@@ -63,6 +63,20 @@ class _Graph:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
 
 
+def resnet18() -> onnx.ModelProto:
+    """Residual blocks of two convolutions, BatchNormalization folded, 224 x 224."""
+    g = _Graph()
+    x = g.op("MaxPool", _conv(g, "image", 3, 64, 7, 2), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    channels = 64
+    for width in np.repeat([64, 128, 256, 512], 2).tolist():
+        step = 2 if width != channels else 1
+        y = _conv(g, _conv(g, x, channels, width, 3, step), width, width, 3, relu=False, gain=0.5)
+        if step == 2:
+            x = _conv(g, x, channels, width, 1, step, relu=False, gain=0.8)
+        x, channels = g.op("Relu", g.op("Add", y, x)), width
+    return _classifier(g, x, channels)
+
+
 def resnet50() -> onnx.ModelProto:
     """Residual blocks of 3, 4, 6 and 3, BatchNormalization folded, 224 x 224."""
     g = _Graph()
@@ -76,6 +90,10 @@ def resnet50() -> onnx.ModelProto:
             if block == 0:
                 x = _conv(g, x, channels, 4 * width, 1, step, relu=False, gain=0.8)
             x, channels = g.op("Relu", g.op("Add", y, x)), 4 * width
+    return _classifier(g, x, channels)
+
+
+def _classifier(g: _Graph, x: str, channels: int) -> onnx.ModelProto:
     x = g.op("Flatten", g.op("GlobalAveragePool", x))
     x = g.op("Gemm", x, g.normal(1000, channels, deviation=0.05), g.normal(1000, deviation=0.1), transB=1)
     return g.model({"image": (TensorProto.FLOAT, [1, 3, 224, 224])}, x, [1, 1000])
@@ -114,17 +132,30 @@ def bert_base() -> onnx.ModelProto:
     x = g.op("Gather", g.normal(VOCABULARY, 768), "input_ids")
     x = _norm(g, g.op("Add", x, g.normal(1, SEQUENCE, 768, deviation=0.3)))
     for _ in range(12):
-        x = _norm(g, g.op("Add", _attention(g, x, mask), x))
-        x = _norm(g, g.op("Add", _linear(g, _gelu(g, _linear(g, x, 768, 3072)), 3072, 768), x))
+        x = _layer(g, x, mask)
     words = (TensorProto.INT64, [1, SEQUENCE])
     return g.model({"input_ids": words, "attention_mask": words}, x, [1, SEQUENCE, 768])
+
+
+def bert_layer() -> onnx.ModelProto:
+    """One of these layers on its own, without a mask."""
+    g = _Graph()
+    shape = [1, SEQUENCE, 768]
+    return g.model({"words": (TensorProto.FLOAT, shape)}, _layer(g, "words"), shape)
+
+
+def _layer(g: _Graph, x: str, mask: str = "") -> str:
+    x = _norm(g, g.op("Add", _attention(g, x, mask), x))
+    return _norm(g, g.op("Add", _linear(g, _gelu(g, _linear(g, x, 768, 3072)), 3072, 768), x))
 
 
 def _attention(g: _Graph, x: str, mask: str) -> str:
     q, k, v = (g.op("Reshape", _linear(g, x, 768, 768), _shape(g, 1, SEQUENCE, 12, 64)) for _ in range(3))
     q, v = (g.op("Transpose", value, perm=[0, 2, 1, 3]) for value in (q, v))
     scores = g.op("MatMul", q, g.op("Transpose", k, perm=[0, 2, 3, 1]))
-    scores = g.op("Add", g.op("Div", scores, _scalar(g, 8.0)), mask)
+    scores = g.op("Div", scores, _scalar(g, 8.0))
+    if mask:
+        scores = g.op("Add", scores, mask)
     y = g.op("Transpose", g.op("MatMul", g.op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
     return _linear(g, g.op("Reshape", y, _shape(g, 1, SEQUENCE, 768)), 768, 768)
 
@@ -210,8 +241,22 @@ def _words(random: np.random.Generator) -> Feeds:
     return {"input_ids": random.integers(0, VOCABULARY, (1, SEQUENCE)) * mask, "attention_mask": mask}
 
 
+def _vectors(random: np.random.Generator) -> Feeds:
+    return {"words": random.normal(size=(1, SEQUENCE, 768)).astype(np.float32)}
+
+
 GENERATED: Mapping[str, tuple[Callable[[], onnx.ModelProto], Callable[[np.random.Generator], Feeds]]] = {
+    "resnet18_shape": (resnet18, _image),
     "resnet50_shape": (resnet50, _image),
+    "bert_layer_shape": (bert_layer, _vectors),
     "bert_base_shape": (bert_base, _words),
 }
 """How to write each model, and how to draw a sample for it."""
+
+
+def load(name: str, zoo: Path, folder: Path) -> Entry:
+    """An evaluation model of the folder ``zoo``, or a generated one, which is written to ``folder``."""
+    if name in GENERATED:
+        return Generated.write(name, folder)
+    entry: Entry = load_zoo(zoo).load(name)
+    return entry
