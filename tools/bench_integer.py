@@ -4,9 +4,9 @@
 
 ``resnet18_shape`` (224 × 224) and ``bert_layer_shape`` (one layer of BERT-base, 128 words) are generated, see
 generated_models.py; other names are models of a folder that has a ``zoo.py`` (``--zoo``). Each is quantized
-for the target ``integer`` and lowered in the dialect ``fast``. The three forms run in turn, one sample each, in
-one process with fixed threads; given are medians of milliseconds, and the median of the ratios to float of each
-turn. ``--profile`` lists where the integer model spends its time, operator by operator.
+for the target ``integer`` and lowered in the dialect ``fast``. The three forms run in turn, one sample each,
+in one process with fixed threads; given are medians of milliseconds, and the median of the ratios to float of
+each turn. ``--profile`` lists where the integer model spends its time, operator by operator.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from onnxq.pipeline.runner import run_pipeline
 from onnxq.pipeline.spec import parse
 from onnxq.runtime import Session
 
+MODELS = ("resnet18_shape", "bert_layer_shape", "mobilenet_v2_tf2")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 FORMS = ("float", "qdq", "integer")
 
@@ -102,9 +103,7 @@ def profile(path: Path, sample: Feeds, threads: int, rounds: int) -> Counter[str
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time of strict integers next to float and fused Q/DQ.")
-    parser.add_argument(
-        "--models", nargs="*", default=["resnet18_shape", "bert_layer_shape", "mobilenet_v2_tf2"]
-    )
+    parser.add_argument("--models", nargs="*", default=MODELS)
     add_zoo_option(parser)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: where others use the machine")
