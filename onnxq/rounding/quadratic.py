@@ -16,6 +16,9 @@ from onnxq.graph.numeric import FloatArray
 
 __all__ = ["Means", "Quadratic", "Sums"]
 
+_NOISE = 1e-5
+"""An input whose variance is a smaller share of its mean square than this counts as constant."""
+
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
@@ -105,4 +108,8 @@ class Sums(Means):
         if not centred:
             return Quadratic(h, c, e)
         x, y = self.mean_input, self.mean_output
-        return Quadratic(h - x.swapaxes(1, 2) @ x, c - y[:, :, None] * x, np.maximum(e - y**2, 0.0))
+        spread = h - x.swapaxes(1, 2) @ x
+        # products are summed in float32: what is left of an input that never differs is noise of either sign
+        live = np.einsum("gkk->gk", spread) > _NOISE * np.einsum("gkk->gk", h)
+        spread = spread * (live[:, :, None] & live[:, None, :])
+        return Quadratic(spread, (c - y[:, :, None] * x) * live[:, None, :], np.maximum(e - y**2, 0.0))

@@ -25,7 +25,12 @@ __all__ = ["Command", "Function", "Metric", "MetricError", "MetricLike", "Sqnr",
 TIMEOUT = 600.0
 """Seconds that a command may take for one model."""
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?)\b", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?<![\w./\\-])[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?(?![\d/\\]|\.\w)|(?:nan|inf(?:inity)?)\b)",
+    re.IGNORECASE,
+)
+"""A number that is no part of a word or of a path."""
+
 _SHOWN = 200
 
 _IN_FILE = re.compile(r"(?P<file>[^{}]+\.py):(?P<name>[A-Za-z_]\w*)")
@@ -84,7 +89,7 @@ class Function:
     def __call__(self, path: Path) -> float:
         try:
             value = float(self.function(path))
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise MetricError(f"the metric raised {type(error).__name__}: {_short(str(error))}") from error
         return _finite(value, "the metric")
 
@@ -156,7 +161,7 @@ def _load(path: Path, name: str) -> Callable[[Path], float]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
             f"the metric's file '{path}' raised {type(error).__name__}: {_short(str(error))}"
         ) from error

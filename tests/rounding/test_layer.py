@@ -46,6 +46,18 @@ def test_the_minimum_is_least_squares_and_dead_inputs_keep_their_weights() -> No
     np.testing.assert_allclose(found[0, :, 3], start[0, :, 3])
 
 
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("seed", range(4))
+def test_inputs_that_are_constant_but_for_float32_noise_are_rounded(name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(rng.normal(3, 1, (1, 2, 9)), 11, axis=0)
+    weights = rng.normal(size=(2, 3, 9))
+    sums = _sums(rows, _apply(weights, rows))
+    steps = Steps(np.full((2, 3, 1), 0.5), np.array(-3.0), np.array(3.0))
+    made = round_layer(weights, Evidence(sums, sums), steps, METHODS[name], Freedom())
+    assert np.isfinite(made.weights).all()
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(METHODS)), st.booleans(), st.booleans())
 @settings(max_examples=40)
 def test_no_output_becomes_worse_on_the_held_back_rows(seed: int, name: str, move: bool, bias: bool) -> None:

@@ -20,6 +20,9 @@ def command(code: str, timeout: float = 20.0) -> Command:
 def test_the_last_number_that_a_command_prints_counts() -> None:
     assert command("print('epoch 3 top-1: 0.8875')")(MODEL) == 0.8875
     assert command("print('loss', -1.5e-3)")(MODEL) == -1.5e-3
+    assert command("print('top1=0.75, 88.5% of /tmp/try-9/a7.onnx')")(MODEL) == 88.5, "words hold no numbers"
+    assert command("print('SQNR 33.6dB')")(MODEL) == 33.6, "a unit may follow"
+    assert command("print('0.5.')")(MODEL) == 0.5, "the end of a sentence"
     assert command("import sys; print(len(sys.argv[1]))")(MODEL) == len(str(MODEL)), "one argument, no shell"
 
 
@@ -28,6 +31,7 @@ def test_the_last_number_that_a_command_prints_counts() -> None:
     [
         ("raise SystemExit('no labels')", "ended with exit code 1: no labels"),
         ("print('done')", "printed no number: done"),
+        ("print('/tmp/try-9/a7.onnx')", "printed no number: /tmp/try-9"),
         ("print('nan')", "is nan, which cannot be compared"),
         ("import time; time.sleep(9)", "took longer than 0.5 s"),
     ],
@@ -53,6 +57,14 @@ def test_a_program_that_is_not_there() -> None:
 def test_a_function_that_fails_says_how(function: Callable[[Path], float], message: str) -> None:
     with pytest.raises(MetricError, match=message):
         Function(function)(MODEL)
+
+
+def test_a_function_that_ends_the_program_fails_for_that_model() -> None:
+    def leaves(path: Path) -> float:
+        raise SystemExit(0)
+
+    with pytest.raises(MetricError, match="raised SystemExit: 0"):
+        Function(leaves)(MODEL)
 
 
 def test_a_function_of_a_file_is_found_or_refused(tmp_path: Path) -> None:
