@@ -165,7 +165,7 @@ def quantize(
     Raises:
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
     """
-    wanted = target if isinstance(target, Target) else load_target(target)
+    wanted = (target if isinstance(target, Target) else load_target(target)).lowered_to(form)
     source, digest = _open(model)
     samples = None
     if data is not None:
