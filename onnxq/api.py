@@ -155,7 +155,7 @@ def quantize(
     Raises:
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
     """
-    wanted = target if isinstance(target, Target) else load_target(target)
+    wanted = (target if isinstance(target, Target) else load_target(target)).lowered_to(form)
     source, digest = open_model(model)
     samples = None
     if data is not None:

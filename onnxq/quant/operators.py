@@ -87,6 +87,23 @@ def gemm_add(matmul: ir.Node) -> ir.Node | None:
     return add if static_shape(matmul.inputs[0]) is not None and width == (columns[1],) else None
 
 
+def merging_add(value: ir.Value, target: Target) -> ir.Node | None:
+    """The Add of two computed values of one shape that takes in the sums before it, unrounded, else None.
+
+    It alone reads ``value``, and the operator that makes it is in the target's ``fuse_sum``.
+    """
+    add = sole_consumer(value, "Add") if is_op(value.producer(), *target.fuse_sum) else None
+    other = None if add is None else other_operand(add, value)
+    if other is None or constant(other) is not None:
+        return None
+    return add if value.shape is not None and value.shape == other.shape else None
+
+
+def other_operand(add: ir.Node, value: ir.Value) -> ir.Value | None:
+    """What an Add has besides ``value``."""
+    return add.inputs[1] if add.inputs[0] is value else add.inputs[0]
+
+
 def bias_stays_float(node: ir.Node, target: Target) -> bool:
     """Whether the bias of a linear operator gets no int32 codes.
 

@@ -8,7 +8,14 @@ from onnxq.graph.match import constant, consumers, get_input, is_op, producer, r
 from onnxq.quant.concat_scales import joined
 from onnxq.quant.eligibility import Kind, is_quantized_already, kind
 from onnxq.quant.formats import INT32, IntFormat
-from onnxq.quant.operators import bias_add, bias_stays_float, operands, weight_axis
+from onnxq.quant.operators import (
+    bias_add,
+    bias_stays_float,
+    merging_add,
+    operands,
+    other_operand,
+    weight_axis,
+)
 from onnxq.quant.plan import Role, ValueDecision
 from onnxq.quant.recipe import NOTHING, Choices, Wish
 from onnxq.quant.scale_groups import ScaleGroups
@@ -68,7 +75,7 @@ class ValuePlacement:
                 done.add((value, role, axis))
                 if role in (Role.WEIGHT, Role.BIAS):
                     yield self._constant(node, value, role, axis)
-                elif not self._leaves_as_float(value):
+                elif not self._leaves_as_float(value) and not self._is_merged(value):
                     yield self._activation(node, value, role)
 
     def _operands(self, node: ir.Node) -> Iterator[tuple[ir.Value, Role, int | None]]:
@@ -191,6 +198,22 @@ class ValuePlacement:
         if maker is None or maker not in self.members or not is_op(maker, *self.target.float_output):
             return False
         return not any(self._takes_codes(reader, value) for reader in consumers(value))
+
+    def _is_merged(self, value: ir.Value) -> bool:
+        """Whether the Add that alone reads a value takes it as float: the first operand that it may.
+
+        Not a value that the recipe speaks of.
+        """
+        add = self._merger(value)
+        first = None if add is None else add.inputs[0]
+        return add is not None and (first is value or first is None or self._merger(first) is not add)
+
+    def _merger(self, value: ir.Value) -> ir.Node | None:
+        """The Add that may take in a value, one of the quantized nodes like the operator that makes it."""
+        add = merging_add(value, self.target)
+        maker, other = producer(value), None if add is None else other_operand(add, value)
+        together = add in self.members and maker in self.members and value not in self.asked
+        return add if together and other is not value else None
 
     def _swallower(self, node: ir.Node) -> ir.Node | None:
         """The node before one that was fused into it."""

@@ -121,7 +121,7 @@ def auto(
         raise UsageError(f"the time budget is {time_budget:g} s, expected more than 0")
     if not 0 < coverage <= 1:
         raise UsageError(f"coverage is a share of nodes, more than 0 and at most 1, not {coverage:g}")
-    wanted = target if isinstance(target, Target) else load_target(target)
+    wanted = (target if isinstance(target, Target) else load_target(target)).lowered_to(form)
     source = model if isinstance(model, ir.Model) else model_io.load(Path(model))
     samples = api.load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
     parts = split(samples) if metric is None or _is_sqnr(metric) else (samples, samples)

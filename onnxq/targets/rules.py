@@ -18,6 +18,7 @@
 | ``granularity``  | per channel only where the target has it, along the outputs  | TIDL, ESP-DL, TFLite    |
 | ``bias``         | int32, zero point 0, at exactly s_x·s_w (or float)           | ONNX Runtime, RKNN      |
 | ``open-end``     | a Q behind every Conv, Gemm, MatMul, behind its Relu or Clip | QNN                     |
+|                  | or the Add that takes in its sums (``fuse_sum``)             |                         |
 | ``clamp``        | behind a Relu the zero point is the lowest code              | QNN, ONNX Runtime       |
 | ``range``        | functions of known range have their scale, Softmax 1/256     | QNN, TFLite             |
 | ``move``         | operators that only move values have one scale on both sides | TFLite, QNN, ONNX R.    |

@@ -40,7 +40,14 @@ _OPTIONAL: Mapping[str, Mapping[str, Kind]] = {
     "activation": {"also": list},
     "bias": {"dtype": str},
     "arithmetic": {"rounding": str},
-    "operators": {"float": list, "neighbours": list, "float_output": list, "split": list, "fuse_mask": list},
+    "operators": {
+        "float": list,
+        "neighbours": list,
+        "float_output": list,
+        "fuse_sum": list,
+        "split": list,
+        "fuse_mask": list,
+    },
     "layout": {"static_shapes": bool},
     "runtime": {"engine": str, "slow": list, "saturates": bool},
 }
@@ -108,7 +115,7 @@ def _made(doc: Document, tables: Mapping[str, dict[str, Any]], inherited: Target
     changes |= _kinds(doc, ops, inherited)
     changes |= {
         key: frozenset(ops[key])
-        for key in ("fuse_activation", "neighbours", "float_output", "split", "fuse_mask")
+        for key in ("fuse_activation", "neighbours", "float_output", "fuse_sum", "split", "fuse_mask")
         if key in ops
     }
     changes |= _formats(doc, act, weight)
@@ -150,7 +157,7 @@ def _kinds(
         keep = made["compute"] | made["move"]
         for key in ("per_channel", "neighbours", "float_output"):
             made[key] = getattr(inherited, key) & keep
-        for key in ("fuse_activation", "fuse_mask"):
+        for key in ("fuse_activation", "fuse_sum", "fuse_mask"):
             made[key] = getattr(inherited, key) & made["compute"]
     return made
 
@@ -234,7 +241,7 @@ def _check(doc: Document, target: Target) -> None:
         for op in sorted(getattr(target, key) - _operators()):
             hint = did_you_mean(op, _operators())
             raise doc.wrong(f", table [operators]: '{key}' names {op}, which ONNX does not have{hint}", key)
-    for key in ("per_channel", "fuse_activation", "neighbours", "float_output", "fuse_mask"):
+    for key in ("per_channel", "fuse_activation", "neighbours", "float_output", "fuse_sum", "fuse_mask"):
         if unknown := sorted(getattr(target, key) - target.compute - target.move):
             raise doc.wrong(f": {key} names {unknown[0]}, which [operators] compute does not hold", key)
 

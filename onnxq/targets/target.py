@@ -32,6 +32,7 @@
     fuse_mask = ["Softmax"]       # a mask of huge numbers in front of these is part of the operator
     neighbours = ["Add", …]       # on integers only where more of the nodes around are than are not
     float_output = ["MatMul", …]  # its sums may leave as float: no Q/DQ where only float nodes read them
+    fuse_sum = ["Conv", …]        # an Add that alone reads their sums takes one as float: no Q/DQ between
     split = ["Swish"]             # written as older operators before Q/DQ is placed
 
     [fixed_range]                 # functions whose output range needs no measuring: [low, high),
@@ -55,7 +56,7 @@ A user's own file is given by path wherever a name is.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -99,6 +100,7 @@ class Target:
     rounding: str = "half-even"
     neighbours: frozenset[str] = frozenset()
     float_output: frozenset[str] = frozenset()
+    fuse_sum: frozenset[str] = frozenset()
     split: frozenset[str] = frozenset()
     fuse_mask: frozenset[str] = frozenset()
     static_shapes: bool = False
@@ -111,6 +113,10 @@ class Target:
     def activations(self) -> tuple[IntFormat, ...]:
         """The formats that activations may have, the usual one first."""
         return (self.activation, *sorted(self.also - {self.activation}, key=str))
+
+    def lowered_to(self, form: str | None) -> "Target":
+        """The target for a form of its own or another: only Q/DQ can leave sums of an Add unrounded."""
+        return self if (form or self.form) == "qdq" else replace(self, fuse_sum=frozenset())
 
 
 def target_names() -> list[str]:

@@ -14,7 +14,15 @@ from onnxq.graph.match import constant, consumers, get_input, is_op, rank
 from onnxq.graph.scopes import all_nodes
 from onnxq.quant.eligibility import Kind, kind
 from onnxq.quant.formats import IntFormat
-from onnxq.quant.operators import LINEAR, bias_add, bias_stays_float, operands, weight_axis
+from onnxq.quant.operators import (
+    LINEAR,
+    bias_add,
+    bias_stays_float,
+    merging_add,
+    operands,
+    other_operand,
+    weight_axis,
+)
 from onnxq.quant.qdq import dequantized, qparams_of
 from onnxq.quant.qparams import QParams
 from onnxq.targets.target import Target
@@ -139,6 +147,9 @@ def open_end(model: ir.Model, target: Target) -> Breaches:
             continue
         add = bias_add(node)
         last = (add or node).outputs[0]
+        merging = merging_add(last, target)
+        if merging is not None and dequantized(other_operand(merging, last)) is not None:
+            last = merging.outputs[0]
         readers = consumers(last)
         if len(readers) == 1 and is_op(readers[0], "Relu", "Clip"):
             last, readers = readers[0].outputs[0], consumers(readers[0].outputs[0])

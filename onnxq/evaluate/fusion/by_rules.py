@@ -10,7 +10,7 @@ from onnxq.evaluate.fusion.verdict import Left, Verdict
 from onnxq.evaluate.fusion.view import Codes, View
 from onnxq.graph.match import constant, is_op, producer, sole_consumer
 from onnxq.quant.eligibility import Kind, kind
-from onnxq.quant.operators import LINEAR, bias_add, operands
+from onnxq.quant.operators import LINEAR, bias_add, merging_add, operands, other_operand
 from onnxq.targets.target import Target
 
 __all__ = ["predict"]
@@ -25,7 +25,7 @@ def predict(model: ir.Model, target: Target) -> dict[ir.Node, Verdict]:
         if node in found:
             continue
         try:
-            chain = _chain(node, target)
+            chain = _chain(view, node, target)
             pattern = _pattern(view, node, chain, target)
             found.update(dict.fromkeys(chain[1:], Verdict(True, pattern)))
             found[node] = Verdict(True, pattern, kernel=_kernel(view, node))
@@ -34,13 +34,17 @@ def predict(model: ir.Model, target: Target) -> dict[ir.Node, Verdict]:
     return found
 
 
-def _chain(node: ir.Node, target: Target) -> list[ir.Node]:
-    """A node with the Add of its bias and the Relu or Clip that it takes in."""
+def _chain(view: View, node: ir.Node, target: Target) -> list[ir.Node]:
+    """A node with the Add of its bias, the Add that takes in its sums, and the Relu or Clip behind."""
     chain = [node]
     if (add := bias_add(node)) is not None:
         chain.append(add)
+    sums = chain[-1].outputs[0]
+    merging = merging_add(sums, target)
+    if merging is not None and view.read(other_operand(merging, sums)) is not None:
+        chain.append(merging)
     clamp = sole_consumer(chain[-1].outputs[0], "Relu", "Clip")
-    if clamp is not None and is_op(node, *target.fuse_activation):
+    if clamp is not None and is_op(chain[-1] if merging in chain else node, *target.fuse_activation):
         chain.append(clamp)
     return chain
 
