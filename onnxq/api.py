@@ -70,8 +70,8 @@ PROOF_SAMPLES = 16
 RIVALS = ("as-is", "equalize", "both")
 """What is tried where nobody says whether scales are to be moved, each a step further than the one before."""
 
-FOR_SCALES = 8
-"""Below so many samples, the range of a single channel says too little to move scales by itself."""
+FOR_SCALES = 16
+"""Below so many samples, too few can be held back to tell whether moved scales win."""
 
 FOR_ROUNDING = 32
 """Below so many samples, round-weights warns that it learns what may not hold for others."""
@@ -135,10 +135,10 @@ def quantize(
         level: ``O1``, ``O2`` or ``O3`` of SmoothQuant, for transformers: products alone in 8 bits, after
             smoothing; activations quantized per token or per tensor at run time, or statically.
         scales: ``as-is`` quantizes the model as it is; ``equalize``, ``smooth`` and ``both`` run these passes
-            first. ``auto`` makes the model by each of ``RIVALS``, and takes the way whose outputs are closest
-            to the float model's on ``PROOF_SAMPLES`` of the samples. It is ``as-is`` with random samples or
-            fewer than ``FOR_SCALES``, with a level, and with a recipe or
-            statistics, which speak of the model as it is.
+            first. ``auto`` is ``as-is``, unless that leaves outputs far from the float model's and another of
+            ``RIVALS`` brings them closer by more than chance on samples that were held back, see
+            :func:`onnxq.evaluate.rivals.choose`. It is ``as-is`` with random samples or fewer than
+            ``FOR_SCALES``, with a level, and with a recipe or statistics, which speak of the model as it is.
         rounding: ``nearest``, or ``gptq``: so that the outputs of the layers come out right, not the weights;
             closer, and several times slower, see the pass round-weights for more. ``auto`` is ``gptq`` where
             there are at least ``FOR_ROUNDING`` samples, not random ones, and no level.
@@ -166,8 +166,8 @@ def quantize(
     context = Context(wanted, samples, seed, progress, statistics, kept)
     known = 0 if samples is None or _is_random(data) or level else len(samples)
     moving, chosen = ("as-is" if scales == "auto" else str(scales)), None
-    if scales == "auto" and samples is not None and known >= FOR_SCALES and not (recipe or statistics):
-        chosen = _choose_scales(source, context, samples, options)
+    if scales == "auto" and known >= FOR_SCALES and not (recipe or statistics):
+        chosen = _choose_scales(source, context, options)
         moving = chosen.name
     fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
     pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted))
@@ -183,11 +183,10 @@ def quantize(
     return Result(report.model, keeper.plan, report, str(pipeline), comparison, chosen)
 
 
-def _choose_scales(source: ir.Model, context: Context, samples: Samples, options: str) -> Chosen:
+def _choose_scales(source: ir.Model, context: Context, options: str) -> Chosen:
     """Measured as Q/DQ, whatever form is wanted: it rounds the same, and runs many times faster."""
     rivals = {name: parse(quantizing(context.target, "qdq", options, scales=name)) for name in RIVALS}
-    shown = open_samples(samples, input_specs(source), limit=PROOF_SAMPLES)
-    return choose(source, _runnable(source, context), rivals, context, shown, tuple(SCALES))
+    return choose(source, rivals, context, tuple(SCALES))
 
 
 def with_recipe(options: str, recipe: Recipe | Path | str | None) -> str:

@@ -32,7 +32,7 @@ def quantize(
     ] = "float",
     scales: Annotated[
         Literal["auto", "as-is", "equalize", "smooth", "both"],
-        typer.Option(metavar="HOW", help="as-is, equalize, smooth, both; auto: what measurably wins."),
+        typer.Option(metavar="HOW", help="as-is, equalize, smooth, both; auto: as-is, or what surely wins."),
     ] = "auto",
     rounding: Annotated[
         Literal["auto", "nearest", "gptq"],

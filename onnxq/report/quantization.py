@@ -27,7 +27,7 @@ def summary(made: Result, data: str | None, sizes: tuple[int, int]) -> Iterator[
     if made.scales is not None and made.scales.name != "as-is":
         before, after = made.scales.measured["as-is"], made.scales.measured[made.scales.name]
         passes = SCALES[made.scales.name].replace(", ", " and ")
-        yield f"scales moved by {passes}: {after:.1f} dB, {before:.1f} dB without (--scales as-is)"
+        yield f"scales moved by {passes}: on samples held back {after:.1f} dB, {before:.1f} dB without"
     if data is not None and data.startswith("random:"):
         yield "calibrated on random numbers: a smoke test, not a model to use"
     yield from (f"note: {sentence}" for sentence in made.report.unfinished)

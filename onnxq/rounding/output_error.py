@@ -33,6 +33,11 @@ class OutputError:
                 power = float(np.sum(array**2)) / len(self._wanted)
                 self._signal[name] = self._signal.get(name, 0.0) + power
 
+    @property
+    def values(self) -> int:
+        """How many values are judged."""
+        return len(self._judged)
+
     def of(self, model: ir.Model) -> FloatArray:
         """The error of each sample for a model with the same names; infinite where a value is not finite."""
         made = self._run(model, {each.name: each.name for each in self._judged})

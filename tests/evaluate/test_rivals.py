@@ -1,6 +1,7 @@
 """Scales are moved where that measurably helps, and nowhere else."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -9,6 +10,9 @@ import pytest
 from onnxq import api
 from onnxq.data.synthetic import RandomDataWarning
 from onnxq.errors import UsageError
+from onnxq.evaluate.rivals import GAIN_DB, NEAR_DB, choose
+from onnxq.pipeline.context import Context
+from onnxq.pipeline.spec import parse
 
 Text = Callable[..., ir.Model]
 
@@ -31,34 +35,55 @@ def _pair(onnx_text: Text, spread: float) -> ir.Model:
     return model
 
 
-def _samples(count: int = 12) -> list[dict[str, np.ndarray]]:
+def _samples(count: int = 16) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(1)
     return [{"x": rng.normal(size=(1, 8, 12, 12)).astype(np.float32)} for _ in range(count)]
 
 
 def test_auto_equalizes_what_wins_by_it(onnx_text: Text) -> None:
-    model = _pair(onnx_text, 300.0)
-    made = api.quantize(model, _samples())
+    model, samples = _pair(onnx_text, 300.0), _samples()
+    made = api.quantize(model, samples, proof=0)
     assert made.scales is not None
     assert made.scales.name == "equalize"
     assert set(made.scales.measured) == {"as-is", "equalize"}, "smooth has nothing to do: it is not tried"
-    assert made.comparison is not None
     won = made.scales.measured["equalize"] - made.scales.measured["as-is"]
     assert won > 10.0, "of channels that differ 300 times, 8 bits for all leave most with 0 … 3 bits"
-    assert made.comparison.outputs[0].sqnr_db == pytest.approx(made.scales.measured["equalize"])
     assert ", equalize, expand-for-target, insert-qdq" in made.pipeline
-    plain = api.quantize(model, _samples(), scales="as-is")
-    assert plain.scales is None
-    assert "equalize" not in plain.pipeline
-    assert plain.comparison is not None
-    assert plain.comparison.outputs[0].sqnr_db == pytest.approx(made.scales.measured["as-is"])
 
 
-def test_auto_leaves_alone_what_wins_nothing(onnx_text: Text) -> None:
-    made = api.quantize(_pair(onnx_text, 1.0), _samples(), proof=0)
+@pytest.mark.parametrize("scales", ["as-is", "equalize"])
+def test_rivals_are_judged_on_samples_they_have_not_seen(
+    scales: Literal["as-is", "equalize"], onnx_text: Text
+) -> None:
+    model, samples = _pair(onnx_text, 300.0), _samples()
+    learned = [sample for i, sample in enumerate(samples) if i % 4 != 3]
+    made = api.quantize(model, learned, scales=scales, rounding="nearest", proof=0)
+    assert made.scales is None
+    found = api.compare(model, made.model, samples[3::4], optimize=False).outputs[0].sqnr_db
+    chosen = api.quantize(model, samples, proof=0).scales
+    assert chosen is not None
+    assert chosen.measured[scales] == pytest.approx(found, abs=0.1), "but for the rounding of biases"
+
+
+@pytest.mark.parametrize("spread", [1.0, 8.0])
+def test_auto_leaves_alone_what_is_close_already(spread: float, onnx_text: Text) -> None:
+    made = api.quantize(_pair(onnx_text, spread), _samples(), proof=0)
     assert made.scales is not None
     assert made.scales.name == "as-is"
+    assert set(made.scales.measured) == {"as-is"}, "nothing else is tried"
+    assert made.scales.measured["as-is"] >= NEAR_DB
     assert "equalize" not in made.pipeline
+
+
+@pytest.mark.parametrize(("method", "wins"), [("percentile:99.9", False), ("percentile:99", True)])
+def test_a_small_gain_is_refused(method: str, wins: bool, onnx_text: Text) -> None:
+    model = _pair(onnx_text, 300.0)
+    ways = {name: parse(f"prepare, insert-qdq{{method={name}}}") for name in ("minmax", method)}
+    found = choose(model, ways, Context(samples=api.load_samples(model, _samples())), ("insert-qdq",))
+    gain = found.measured[method] - found.measured["minmax"]
+    assert gain > 0
+    assert (gain > GAIN_DB) == wins
+    assert found.name == (method if wins else "minmax")
 
 
 def test_auto_moves_nothing_where_values_are_spoken_of(onnx_text: Text) -> None:

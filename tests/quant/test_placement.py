@@ -130,6 +130,28 @@ def test_the_last_concat_stays_float_where_the_target_lets_it(
     assert left == ({"c", "y"} if float_tail else set())
 
 
+@pytest.mark.parametrize(("target", "float_tail"), [("generic-int8", True), ("integer", False)])
+def test_decoding_behind_the_last_concat_stays_float_where_the_target_lets_it(
+    target: str, float_tail: bool, onnx_text: Text
+) -> None:
+    text = """g (float[1,2,4,4] x) => (float[1,4,4,4] boxes)
+        <float[2,2,1,1] W, float[2,2,1,1] V, float[2,4,1,1] U, float[1,4,1,1] size, float[1,4,4,4] grid> {
+        a = Conv (x, W)
+        b = Conv (x, V)
+        inner = Concat <axis = 1> (a, b)
+        p = Conv (inner, U)
+        q = Sigmoid (p)
+        c = Concat <axis = 1> (p, q)
+        m = Mul (c, size)
+        boxes = Add (m, grid)
+    }"""
+    found = _plan(onnx_text(text), target)
+    left = {n.node for n in found.nodes if not n.quantized}
+    assert left == ({"c", "m", "boxes"} if float_tail else set()), "what a Conv reads is no tail"
+    if float_tail:
+        assert all("joins or decodes" in _reason(found, name) for name in left)
+
+
 @pytest.mark.parametrize(
     ("graph", "why"),
     [
