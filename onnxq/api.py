@@ -16,7 +16,7 @@ from onnxq import model_io
 from onnxq._version import __version__
 from onnxq.calibration.store import StatisticsFile
 from onnxq.data.preprocessing import Preprocessing
-from onnxq.data.samples import Samples, input_specs
+from onnxq.data.samples import input_specs
 from onnxq.data.source import Source, open_samples
 from onnxq.doors.inputs import load_samples, open_model
 from onnxq.doors.measure import Planner, calibrate, compare, plan, sensitivity
