@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, equals, get_input, is_float, is_op, producer, scalar
+from onnxq.graph.numeric import FloatArray
 from onnxq.graph.scopes import Scope
 from onnxq.quant.operators import operands
-from onnxq.quant.qdq import through_fake_quant
+from onnxq.quant.qdq import dequantized, through_fake_quant
 from onnxq.targets.target import Target
 
 __all__ = ["Kind", "is_quantized_already", "kind", "masks", "unfit", "why_not"]
@@ -80,10 +81,10 @@ def is_quantized_already(value: ir.Value) -> bool:
 
 def _cuts_within(node: ir.Node) -> bool:
     """Whether a Min or Max holds a clipped value against constants within the bounds of the Clip."""
-    constants = [array for value in node.inputs if (array := constant(value)) is not None]
-    maker = next((maker for value in node.inputs if (maker := producer(value)) is not None), None)
-    while is_op(maker, "Max", "Min"):
-        maker = producer(maker)
+    constants = [array for value in node.inputs if (array := _real(value)) is not None]
+    maker = next((producer(through_fake_quant(v)) for v in node.inputs if _real(v) is None), None)
+    while maker is not None and is_op(maker, "Max", "Min"):
+        maker = next((producer(through_fake_quant(v)) for v in maker.inputs if _real(v) is None), None)
     bounds = (
         [scalar(get_input(maker, i)) for i in (1, 2)] if maker is not None and is_op(maker, "Clip") else []
     )
@@ -91,6 +92,18 @@ def _cuts_within(node: ir.Node) -> bool:
     if low is None or high is None or len(constants) != 1 or len(node.inputs) != 2:
         return False
     return bool(low <= constants[0].min() and constants[0].max() <= high)
+
+
+def _real(value: ir.Value | None) -> FloatArray | None:
+    """The numbers of a constant; of a quantized one those before rounding are at most half a step lower."""
+    if (array := constant(value)) is not None:
+        return array
+    found = dequantized(value)
+    codes = None if found is None else constant(found[0].inputs[0])
+    if found is None or codes is None:
+        return None
+    step = found[1].scale / 2
+    return np.asarray(found[1].dequantize(codes) - step)
 
 
 def _unsupported(node: ir.Node, target: Target) -> str:

@@ -14,6 +14,7 @@ from onnxq.passes.importing.infer_shapes import InferShapes
 from onnxq.passes.quantization.insert_qdq import InsertQdq
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.presets import Form
+from onnxq.quant.eligibility import Kind, kind
 from onnxq.quant.placement import plan
 from onnxq.quant.plan import Plan, Role
 from onnxq.quant.qdq import qparams_of
@@ -222,6 +223,19 @@ def test_a_min_within_the_bounds_of_a_clip_moves_codes(
     assert _floats(found) == floats
     assert len({d.group for d in found.values if d.value in ("c", "k", "m")}) == (1 if not floats else 2)
     assert {d.value for d in found.values if d.follows} == ({"c", "k"} if not floats else set()), "m says all"
+
+
+def test_a_quantized_min_is_still_known_for_what_it_is(onnx_text: Text) -> None:
+    model = onnx_text("""g (uint8[1,2,8,8] x) => (float[1,2,8,8] m) <float s = {0.1}, uint8 z = {0},
+        uint8[2,1,1] k = {20, 60}, float low = {0.0}, float high = {6.0}> {
+        a = DequantizeLinear (x, s, z)
+        c = Clip (a, low, high)
+        q = QuantizeLinear (c, s, z)
+        d = DequantizeLinear (q, s, z)
+        b = DequantizeLinear (k, s, z)
+        m = Min (d, b)
+    }""")
+    assert kind(model.graph[-1], load_target("generic-int8")) is Kind.MOVE
 
 
 def test_slices_of_one_input_are_one_conversion(onnx_text: Text) -> None:
