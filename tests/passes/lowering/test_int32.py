@@ -20,6 +20,7 @@ from onnxq.quant.small_fixed_point import small_fixed_point
 from onnxq.runtime import Session
 
 from .fake_quantizer import Scheme
+from .test_transformers import CASES as OF_ALL_DIALECTS
 
 Text = Callable[..., ir.Model]
 Lower = Callable[..., onnx.ModelProto]
@@ -28,7 +29,16 @@ INT32 = LowerInteger(dialect=Dialect.INT32)
 INT24 = LowerInteger(dialect=Dialect.INT32, max_accumulator_bits=24)
 NARROW = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT32, onnx.TensorProto.BOOL}
 
-CASES = {
+SHARED = (
+    "quotient, both signs",
+    "quotient, broadcast",
+    "quotient, positive",
+    "log softmax",
+    "log softmax, another axis",
+    "length",
+    "normalized length",
+)
+CASES = {name: OF_ALL_DIALECTS[name] for name in SHARED} | {
     "layer norm": "g (float[3,7] x) => (float[3,7] y) <float[7] G, float[7] B> {"
     " y = LayerNormalization (x, G, B) }",
     "layer norm over two axes": "g (float[3,2,5] x) => (float[3,2,5] y) <float[2,5] G> {"
@@ -36,22 +46,8 @@ CASES = {
     "RMS norm": "g (float[4,12] x) => (float[4,12] y) <float[12] G> { y = RMSNormalization (x, G) }",
     "instance norm": "g (float[2,3,4,4] x) => (float[2,3,4,4] y) <float[3] G, float[3] B> {"
     " y = InstanceNormalization (x, G, B) }",
-    "quotient, both signs": "g (float[5,7] a, float[5,7] b) => (float[5,7] y) { y = Div (a, b) }",
-    "quotient, broadcast": "g (float[2,3,4] a, float[3,1] b) => (float[2,3,4] y) { y = Div (a, b) }",
-    "quotient, positive": "g (float[5,7] a, float[5,1] b) => (float[5,7] y) {"
-    " c = Sigmoid (b) y = Div (a, c) }",
     "product": "g (float[2,3,4] a, float[3,1] b) => (float[2,3,4] y) { y = Mul (a, b) }",
     "softmax": "g (float[4,9] x) => (float[4,9] y) { y = Softmax <axis = -1> (x) }",
-    "log softmax": "g (float[4,9] x) => (float[4,9] y) { y = LogSoftmax <axis = -1> (x) }",
-    "log softmax, another axis": "g (float[2,5,3] x) => (float[2,5,3] y) { y = LogSoftmax <axis = 1> (x) }",
-    "length": """g (float[3,4,5] x) => (float[3,1,5] y, float[3] z) <int64[1] i = {1}, int64[2] j = {1, 2}> {
-        y = ReduceL2 (x, i)
-        z = ReduceL2 <keepdims = 0> (x, j)
-    }""",
-    "normalized length": """g (float[3,4,5] x) => (float[3,4,5] y, float[3,4,5] z) {
-        y = LpNormalization <axis = -1, p = 2> (x)
-        z = LpNormalization <axis = 1, p = 2> (x)
-    }""",
     "attention": """g (float[1,5,8] x) => (float[1,5,8] y) <float[8,8] Q, float[8,8] K, float[8,8] V> {
         q = MatMul (x, Q)
         k = MatMul (x, K)
