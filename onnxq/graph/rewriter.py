@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from onnxq.graph import surgery
 from onnxq.graph.numeric import Array
-from onnxq.graph.scopes import all_nodes, named_values, subgraphs
+from onnxq.graph.surgery import AttributeValue
+from onnxq.graph.unique_names import UniqueNames
 
 __all__ = ["AttributeValue", "Rewriter", "Skip", "describe"]
-
-AttributeValue = ir.Attr | int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | Array | None
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class Rewriter:
         self.model = model
         self.edits = 0
         self.skips: list[Skip] = []
-        self._taken: set[str] | None = None
-        self._suffixes: dict[str, int] = {}
+        self._names = UniqueNames(model)
         self._orphans: dict[ir.Value, None] = {}
         self._function_bodies: set[ir.Graph] | None = None
         self._nodes: list[ir.Node] = []
@@ -75,7 +74,7 @@ class Rewriter:
         outright. ``name`` names the node, ``output`` its first output; both are made unique.
         """
         given = {k: v for k, v in (attributes or {}).items() if v is not None}
-        node = ir.Node(domain, op_type, inputs, _attributes(given), num_outputs=outputs, name=name)
+        node = ir.Node(domain, op_type, inputs, surgery.attributes_of(given), num_outputs=outputs, name=name)
         value = node.outputs[0]
         kind = dtype or (like.dtype if like is not None else None)
         value.type = ir.TensorType(kind) if kind is not None else None
@@ -98,15 +97,7 @@ class Rewriter:
 
     def unique(self, name: str) -> str:
         """``name``, or ``name_1``, ``name_2`` … if a node or value of any scope already has it."""
-        if self._taken is None:
-            self._taken = _all_names(self.model)
-        candidate, i = name, self._suffixes.get(name, 0)
-        while candidate in self._taken:
-            i += 1
-            candidate = f"{name}_{i}"
-        self._suffixes[name] = i
-        self._taken.add(candidate)
-        return candidate
+        return self._names.make(name)
 
     def discard(self) -> None:
         """Drop what was prepared and not used."""
@@ -124,7 +115,7 @@ class Rewriter:
         root = nodes[-1]
         fresh = {value for node in self._flush(root) for value in node.outputs}
         for was, now in zip(root.outputs, new, strict=True):
-            _take_over(was, now, named=now in fresh or was.is_graph_output())
+            surgery.take_over(was, now, named=now in fresh or was.is_graph_output())
         self._remove_unread(reversed(nodes))
         self.edits += 1
 
@@ -157,7 +148,7 @@ class Rewriter:
             use.node.replace_input_with(use.idx, new)
         if chosen is None and value.is_graph_output():
             public = value.name or "output"
-            _move_output(value, new)
+            surgery.move_output(value, new)
             if value.is_graph_input():
                 raise ValueError(f"'{public}' is both an input and an output of the model")
             value.name = self.unique(f"{public}_before")
@@ -180,7 +171,7 @@ class Rewriter:
         if value is None:
             node.attributes.pop(name)
         else:
-            node.attributes.update({a.name: a for a in _attributes({name: value})})
+            node.attributes.update({a.name: a for a in surgery.attributes_of({name: value})})
         self.edits += 1
 
     def set_type(self, value: ir.Value, dtype: ir.DataType, shape: ir.Shape | None = None) -> None:
@@ -218,13 +209,13 @@ class Rewriter:
         """
         self.discard()
         for value in self._orphans:
-            _drop_if_unread(value)
+            surgery.drop_if_unread(value)
         self._orphans.clear()
 
     def adopt(self, model: ir.Model) -> None:
         """Go on with another model (what a whole-model tool such as onnxsim returned)."""
         self.model = model
-        self._taken = None
+        self._names = UniqueNames(model)
         self._function_bodies = None
         self.edits += 1
 
@@ -236,25 +227,15 @@ class Rewriter:
     # --- inside ---------------------------------------------------------------------------------
 
     def _flush(self, before: ir.Node) -> list[ir.Node]:
-        graph = _graph(before)
+        graph = surgery.home(before)
         nodes = self._take(graph, next((o.name for o in before.outputs if o.name), None) or before.op_type)
         graph.insert_before(before, nodes)
         return nodes
 
     def _flush_behind(self, value: ir.Value) -> None:
         maker = value.producer()
-        if maker is not None:
-            graph = _graph(maker)
-            graph.insert_after(maker, self._take(graph, value.name or maker.op_type))
-            return
-        home = value.graph
-        if home is None:
-            raise ValueError(f"value '{value.name}' belongs to no graph")
-        nodes = self._take(home, value.name or "value")
-        if len(home):
-            home.insert_before(home[0], nodes)
-        else:
-            home.extend(nodes)
+        hint = value.name or (maker.op_type if maker is not None else "value")
+        surgery.insert_behind(value, self._take(surgery.home(maker or value), hint))
 
     def _take(self, graph: ir.Graph | ir.Function, hint: str) -> list[ir.Node]:
         """The prepared nodes, named; their constants are registered with ``graph``."""
@@ -263,7 +244,7 @@ class Rewriter:
             if isinstance(graph, ir.Graph) and not self._in_function(graph):
                 graph.register_initializer(value)
             else:
-                made.append(_as_constant_node(value))
+                made.append(surgery.constant_node(value))
         made += self._nodes
         for node in made:
             node.name = node.name or self.unique(f"{hint}_{node.op_type}")
@@ -285,69 +266,5 @@ class Rewriter:
             if node.graph is None or any(o.is_graph_output() or o.uses() for o in node.outputs):
                 continue
             removed += 1
-            self._orphans.update(dict.fromkeys(_remove(node)))
+            self._orphans.update(dict.fromkeys(surgery.remove(node)))
         return removed
-
-
-def _attributes(given: Mapping[str, AttributeValue]) -> list[ir.Attr]:
-    arrays = {k: ir.tensor(v) if isinstance(v, np.ndarray) else v for k, v in given.items()}
-    return ir.convenience.convert_attributes(arrays)
-
-
-def _graph(node: ir.Node) -> ir.Graph | ir.Function:
-    if node.graph is None:
-        raise ValueError(f"{describe(node)} is in no graph")
-    return node.graph
-
-
-def _take_over(was: ir.Value, now: ir.Value, *, named: bool) -> None:
-    """``now`` takes the readers and, where it has none of its own, type and shape of ``was``."""
-    now.type = now.type or was.type
-    if now.shape is None or (named and was.shape is not None):
-        now.shape = was.shape
-    ir.convenience.replace_all_uses_with(was, now, replace_graph_outputs=True)
-    if named:
-        now.name, was.name = was.name, None
-
-
-def _move_output(was: ir.Value, now: ir.Value) -> None:
-    graph = was.graph
-    if graph is None:
-        raise ValueError(f"value '{was.name}' belongs to no graph")
-    for i, output in enumerate(graph.outputs):
-        if output is was:
-            graph.outputs[i] = now
-
-
-def _as_constant_node(value: ir.Value) -> ir.Node:
-    """A node that makes a constant where there are no initializers; the value itself becomes its output."""
-    tensor, value.const_value = value.const_value, None
-    assert tensor is not None, "Rewriter.const gives every constant its tensor"
-    return ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)], outputs=[value])
-
-
-def _remove(node: ir.Node) -> list[ir.Value]:
-    """Take a node out of its graph; returns the values that it and its bodies read."""
-    sources = [value for value in node.inputs if value is not None]
-    for _, body in subgraphs(node):
-        for inner in list(body.all_nodes()):
-            sources += [v for v in inner.inputs if v is not None and v.graph is not inner.graph]
-            inner.resize_inputs(0)
-    _graph(node).remove(node, safe=True)
-    return sources
-
-
-def _drop_if_unread(value: ir.Value) -> None:
-    """Remove an initializer or Constant node that has lost its last reader."""
-    if value.is_graph_input() or value.is_graph_output() or value.uses():
-        return
-    maker = value.producer()
-    if maker is not None:
-        if maker.op_type == "Constant" and maker.graph is not None:
-            maker.graph.remove(maker, safe=True)
-    elif value.is_initializer() and value.graph is not None and value.name is not None:
-        value.graph.initializers.pop(value.name, None)
-
-
-def _all_names(model: ir.Model) -> set[str]:
-    return set(named_values(model)) | {node.name or "" for node in all_nodes(model)}
