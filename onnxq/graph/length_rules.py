@@ -1,28 +1,16 @@
 """What an operator's result is as long as, in the lengths of its operands: the rules of lengths.py."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import reduce
 from itertools import chain
 from typing import Protocol, TypeAlias
 
 import onnx_ir as ir
 
+from onnxq.graph.length_algebra import ONE, Length, Partly, Shape, broadcast, product
 from onnxq.graph.match import constant, constants, get_input
 
-__all__ = [
-    "BROADCASTING",
-    "NUMBER_RULES",
-    "ONE",
-    "REDUCTIONS",
-    "SHAPE_RULES",
-    "Length",
-    "Partly",
-    "Shape",
-    "broadcast",
-]
+__all__ = ["BROADCASTING", "NUMBER_RULES", "REDUCTIONS", "SHAPE_RULES", "reduced_axes"]
 
 BROADCASTING = frozenset(
     {"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Mod", "PRelu", "Where", "And", "Or"}
@@ -46,44 +34,8 @@ _WINDOWS = frozenset(
     {"AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool"}
 )
 
-
-@dataclass(frozen=True)
-class Length:
-    """``factor`` times the lengths of open axes, sorted by their names."""
-
-    factor: Fraction
-    axes: tuple[str, ...] = ()
-
-    def __mul__(self, other: "Length") -> "Length":
-        return Length(self.factor * other.factor, tuple(sorted(self.axes + other.axes)))
-
-    def over(self, other: "Length") -> "Length | None":
-        """The quotient, where it is a number times lengths."""
-        mine, theirs = Counter(self.axes), Counter(other.axes)
-        if not other.factor or theirs - mine:
-            return None
-        return Length(self.factor / other.factor, tuple(sorted((mine - theirs).elements())))
-
-
-Shape: TypeAlias = tuple[Length, ...]
-Partly: TypeAlias = Sequence[Length | None]
-
-ONE, REST, KEEP = (Length(Fraction(n)) for n in (1, -1, 0))
-
-
-def broadcast(shapes: Iterable[Partly]) -> Partly:
-    """The shape of a result of several operands; None for an axis that depends on the run."""
-    shapes = list(shapes)
-    rank = max((len(shape) for shape in shapes), default=0)
-    padded = [(ONE,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
-    return [_together(set(lengths) - {ONE}) for lengths in zip(*padded, strict=True)]
-
-
-def _together(lengths: set[Length | None]) -> Length | None:
-    """Lengths other than 1 of one axis: a number settles it, since the model runs."""
-    numbers = {length for length in lengths if length is not None and not length.axes}
-    candidates = numbers or lengths
-    return ONE if not candidates else candidates.pop() if len(candidates) == 1 else None
+_REST, _KEEP = Length(Fraction(-1)), Length(Fraction(0))
+"""What -1 and 0 mean among the lengths that Reshape asks for."""
 
 
 class Known(Protocol):
@@ -129,15 +81,11 @@ def _reshape(node: ir.Node, known: Known) -> Partly | None:
         return None
     keeps = not node.attributes.get_int("allowzero", 0)
     if keeps:
-        wanted = tuple(x[i] if length == KEEP else length for i, length in enumerate(wanted))
-    if REST not in wanted:
+        wanted = tuple(x[i] if length == _KEEP else length for i, length in enumerate(wanted))
+    if _REST not in wanted:
         return wanted
-    rest = _product(x).over(_product(length for length in wanted if length != REST))
-    return [rest if length == REST else length for length in wanted]
-
-
-def _product(lengths: Iterable[Length]) -> Length:
-    return reduce(lambda a, b: a * b, lengths, ONE)
+    rest = product(x).over(product(length for length in wanted if length != _REST))
+    return [rest if length == _REST else length for length in wanted]
 
 
 def _expand(node: ir.Node, known: Known) -> Partly | None:

@@ -11,7 +11,8 @@ from fractions import Fraction
 
 import onnx_ir as ir
 
-from onnxq.graph.length_rules import NUMBER_RULES, SHAPE_RULES, Length, Partly, Shape
+from onnxq.graph.length_algebra import Length, Partly, Shape
+from onnxq.graph.length_rules import NUMBER_RULES, SHAPE_RULES
 from onnxq.graph.match import constant
 from onnxq.graph.scopes import scopes
 

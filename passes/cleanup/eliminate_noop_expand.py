@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxq.graph.length_rules import BROADCASTING, Shape, broadcast
+from onnxq.graph.length_algebra import Shape, broadcast
+from onnxq.graph.length_rules import BROADCASTING
 from onnxq.graph.lengths import Lengths
 from onnxq.graph.match import consumers, is_op
 from onnxq.graph.rewriter import Rewriter

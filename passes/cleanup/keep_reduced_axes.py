@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxq.graph.length_rules import BROADCASTING, ONE, REDUCTIONS, reduced_axes
+from onnxq.graph.length_algebra import ONE
+from onnxq.graph.length_rules import BROADCASTING, REDUCTIONS, reduced_axes
 from onnxq.graph.lengths import Lengths
 from onnxq.graph.match import consumers, is_op, producer, scalar
 from onnxq.graph.rewriter import Rewriter

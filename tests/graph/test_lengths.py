@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxq.graph.length_rules import Length
+from onnxq.graph.length_algebra import Length
 from onnxq.graph.lengths import Lengths
 from onnxq.runtime import Session
 
