@@ -27,13 +27,14 @@ A rule is held only where the target's file asks for it: symmetric scales, stati
 Targets of the form ``integer`` are not checked here: onnxq verify --integer-only is for them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxq.graph.match import is_op
-from onnxq.targets import value_rules
+from onnxq.targets import value_rules, weight_rules
+from onnxq.targets.coded_values import Breaches
 from onnxq.targets.findings import Finding
 from onnxq.targets.target import Target
 
@@ -46,7 +47,7 @@ class Rule:
 
     name: str
     demanded_by: str
-    check: Callable[[ir.Model, Target], Iterator[tuple[str, str]]]
+    check: Callable[[ir.Model, Target], Breaches]
 
 
 def check_rules(model: ir.Model, target: Target) -> list[Finding]:
@@ -58,7 +59,7 @@ def check_rules(model: ir.Model, target: Target) -> list[Finding]:
     ]
 
 
-def _version(model: ir.Model, target: Target) -> Iterator[tuple[str, str]]:
+def _version(model: ir.Model, target: Target) -> Breaches:
     wide = any(
         node.inputs[2].dtype in (ir.DataType.INT16, ir.DataType.UINT16)
         for node in model.graph
@@ -79,20 +80,20 @@ def _version(model: ir.Model, target: Target) -> Iterator[tuple[str, str]]:
         yield "the model", f"IR version {model.ir_version}, the target reads up to {ir_version}"
 
 
-def _domain(model: ir.Model, target: Target) -> Iterator[tuple[str, str]]:
+def _domain(model: ir.Model, target: Target) -> Breaches:
     for node in model.graph:
         if node.domain not in ("", "ai.onnx") and target.engine != "onnxruntime-cpu":
             yield node.name or node.op_type, f"{node.domain}::{node.op_type} is no operator of the standard"
 
 
-def _value_info(model: ir.Model, target: Target) -> Iterator[tuple[str, str]]:
+def _value_info(model: ir.Model, target: Target) -> Breaches:
     for node in model.graph:
         for value in node.outputs:
             if value.name and (value.dtype is None or value.shape is None):
                 yield value.name, "its type or shape is not declared; run infer-shapes"
 
 
-def _static(model: ir.Model, target: Target) -> Iterator[tuple[str, str]]:
+def _static(model: ir.Model, target: Target) -> Breaches:
     if not target.static_shapes:
         return
     for value in (*model.graph.inputs, *model.graph.outputs):
@@ -112,9 +113,9 @@ RULES: tuple[Rule, ...] = (
     Rule("dtype", "the target", value_rules.dtype),
     Rule("symmetric", "TensorRT, AMD, TIDL on TDA4VM, ESP-DL", value_rules.symmetric),
     Rule("power-of-two", "AMD, TIDL on TDA4VM, ESP-DL", value_rules.power_of_two),
-    Rule("weight", "OpenVINO, ONNX Runtime", value_rules.weight),
-    Rule("granularity", "TIDL on TDA4VM, ESP-DL, TFLite, QNN", value_rules.granularity),
-    Rule("bias", "ONNX Runtime, RKNN", value_rules.bias),
+    Rule("weight", "OpenVINO, ONNX Runtime", weight_rules.weight),
+    Rule("granularity", "TIDL on TDA4VM, ESP-DL, TFLite, QNN", weight_rules.granularity),
+    Rule("bias", "ONNX Runtime, RKNN", weight_rules.bias),
     Rule("open-end", "QNN", value_rules.open_end),
     Rule("clamp", "QNN, ONNX Runtime", value_rules.clamp),
     Rule("range", "QNN, TFLite", value_rules.fixed_range),
