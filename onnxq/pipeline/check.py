@@ -1,8 +1,7 @@
 """Holding each pass to its contract: run probe inputs before and after it and compare the outputs.
 
-Models run in ONNX Runtime with all optimizations off, so that the graph is computed as it is written. A pass
-that says it edited nothing is not run again. What the contracts mean in numbers stands in ``contracts``.
-Where inputs or outputs become integers, their codes are those of the model's metadata
+A pass that says it edited nothing is not run again. What the contracts mean in numbers stands in ``contracts``,
+how two models are run and compared in ``before_after``. Where inputs or outputs become integers, their codes are those of the model's metadata
 ``onnxq.scale.<tensor>`` and ``onnxq.zero_point.<tensor>``.
 
 Where a quantized model seems to break its contract, every layer is checked by itself, on the codes that the
@@ -14,35 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
 import onnx_ir as ir
 
-from onnxq.data.codes import Codes, convert, read_codes
 from onnxq.data.samples import Sample, input_specs
 from onnxq.data.synthetic import RandomDataWarning, RandomSamples
-from onnxq.errors import ContractError, DataError, ModelError
+from onnxq.errors import ContractError, DataError
 from onnxq.evaluate.metrics import sqnr_db
-from onnxq.graph.match import is_op, scalar
-from onnxq.graph.numeric import Array
-from onnxq.graph.rewriter import describe
-from onnxq.graph.scopes import all_nodes
 from onnxq.pipeline.base import Contract
+from onnxq.pipeline.before_after import Pair, State, as_float
 from onnxq.pipeline.context import Context
-from onnxq.pipeline.contracts import Limits, Scales, complaint
-from onnxq.pipeline.layerwise import is_code, run_layers
+from onnxq.pipeline.contracts import Limits
 from onnxq.pipeline.runner import Hook, StepReport
 from onnxq.pipeline.spec import Pipeline
-from onnxq.runtime import Session
 
 __all__ = ["CheckEach", "CheckRow"]
-
-Feeds = Mapping[str, Array]
-
-_TAPS_AT_ONCE = 64
-"""How many intermediate values are held in memory while the first difference is searched."""
-
-_VIEWS = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity")
-"""Operators that leave every number as it is."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +62,12 @@ class CheckEach(Hook):
         self._limits = limits or Limits()
         self._probes = probes
         self._samples: Sequence[Sample] = ()
-        self._state: _State | None = None
+        self._state: State | None = None
 
     def begin(self, pipeline: Pipeline, model: ir.Model, context: Context) -> None:
         self.rows = []
         self._samples = _probe_inputs(model, context, self._probes)
-        self._enter(_State(model, self._samples))
+        self._enter(State(model, self._samples))
 
     def after(self, step: StepReport, model: ir.Model) -> None:
         was = self._state
@@ -93,16 +77,16 @@ class CheckEach(Hook):
             f"the pass '{step.pass_.name}' (place {step.place}) broke its contract '{step.pass_.contract}'"
         )
         try:
-            now = _State(model, self._samples)
+            now = State(model, self._samples)
         except DataError as error:
             raise ContractError(f"{title}: the model does not take its inputs any more: {error}") from error
         self.rows.append(self._compare(step, title, was, now))
         self._enter(now)
 
-    def _enter(self, state: "_State") -> None:
+    def _enter(self, state: State) -> None:
         self._state, self.previous = state, state.model
 
-    def _compare(self, step: StepReport, title: str, was: "_State", now: "_State") -> CheckRow:
+    def _compare(self, step: StepReport, title: str, was: State, now: State) -> CheckRow:
         contract = step.pass_.contract
         if was.failure:
             return CheckRow(step.place, step.text, contract, {}, unchecked=was.failure)
@@ -111,149 +95,17 @@ class CheckEach(Hook):
         measured: dict[str, list[float]] = {}
         by_layer = False
         for index, sample in enumerate(self._samples):
-            pair = _Pair(was, now, index, contract, self._limits)
+            pair = Pair(was, now, index, contract, self._limits)
             for name, expected in pair.before.items():
                 found = pair.complaint(name, expected, pair.after.get(name))
                 if found and (blame := pair.blame()):
                     raise ContractError(f"{title}: output '{name}' {found}, sample '{sample.name}'. {blame}")
                 by_layer = by_layer or bool(found)
                 if expected.dtype.kind == "f":
-                    real = _as_float(pair.after[name], expected, now.codes(name))
+                    real = as_float(pair.after[name], expected, now.codes(name))
                     measured.setdefault(name, []).append(sqnr_db(expected, real))
         worst = {name: min(dbs) for name, dbs in measured.items()}
         return CheckRow(step.place, step.text, contract, worst, by_layer=by_layer)
-
-
-class _State:
-    """A model between two passes and its outputs, or the reason why there are none."""
-
-    def __init__(self, model: ir.Model, samples: Sequence[Sample]) -> None:
-        self.model = model.clone()
-        self.failure = ""
-        self.quantized = any(is_op(node, "QuantizeLinear") for node in all_nodes(model))
-        self.feeds: list[dict[str, Array]] = []
-        self.outputs: list[dict[str, Array]] = []
-        try:
-            self.session = Session(self.model, optimize=False, threads=1)
-            self.feeds = [self._feeds(sample.feeds) for sample in samples]
-            self.outputs = [_arrays(self.session.run(feeds)) for feeds in self.feeds]
-        except ModelError as error:
-            self.failure = str(error)
-
-    def codes(self, name: str) -> Codes | None:
-        return read_codes(self.model.metadata_props, name)
-
-    def step(self, name: str) -> float | None:
-        """The scale of the DequantizeLinear that makes an output, if it is one number."""
-        value = next((output for output in self.model.graph.outputs if output.name == name), None)
-        node = value.producer() if value is not None else None
-        while is_op(node, *_VIEWS) and node is not None and node.inputs[0] is not None:
-            node = node.inputs[0].producer()
-        return scalar(node.inputs[1]) if node is not None and is_op(node, "DequantizeLinear") else None
-
-    def _feeds(self, given: Feeds) -> dict[str, Array]:
-        """The arrays as this model takes them: as codes, if that is what its inputs have become."""
-        return {
-            port.name: convert(given[port.name], port.dtype, self.codes(port.name), f"input '{port.name}'")
-            for port in self.session.inputs
-            if port.name in given
-        }
-
-
-class _Pair:
-    """One sample before and after a pass, fed with the same numbers."""
-
-    def __init__(self, was: _State, now: _State, index: int, contract: Contract, limits: Limits) -> None:
-        self._was, self._now, self._contract, self._limits = was, now, contract, limits
-        self._fed, self._fed_after = was.feeds[index], now.feeds[index]
-        self.before, self.after = was.outputs[index], now.outputs[index]
-        if any(array.dtype != self._fed[name].dtype for name, array in self._fed_after.items()):
-            # What the model reads as codes now was rounded: the model before has to read the same numbers.
-            rounded = {n: _as_float(a, self._fed[n], now.codes(n)) for n, a in self._fed_after.items()}
-            self._fed = {**self._fed, **rounded}
-            self.before = _arrays(was.session.run(self._fed))
-
-    def complaint(self, name: str, was: Array, now: Array | None) -> str:
-        if now is None:
-            return "does not exist any more"
-        step = self._was.step(name) or self._now.step(name)
-        return self._judge(was, now, self._now.codes(name), step)
-
-    def blame(self) -> str:
-        """A sentence on where the contract is broken; empty if every layer by itself keeps it."""
-        names = self._common_names()
-        try:
-            codes, found = self._search(names)
-            quantized = self._contract is Contract.INTEGER_EXACT or self._was.quantized
-            if codes and quantized and not (found := self._search_layers(codes)):
-                return ""
-        except ModelError as error:
-            return f"Values in between cannot be read: {error}"
-        if not found:
-            return "No value in between that both models have differs"
-        name, how = found
-        given = " although the codes before it are the same" if codes and quantized else ""
-        return f"The first value that differs{given} is '{name}', made by {self._maker(name)}: it {how}"
-
-    def _search(self, names: Sequence[str]) -> tuple[dict[str, Array], tuple[str, str] | None]:
-        """The codes that both models have, as computed before the pass, and the first value that differs."""
-        sessions = [
-            Session(state.model, optimize=False, threads=1, extra_outputs=names)
-            for state in (self._was, self._now)
-        ]
-        codes: dict[str, Array] = {}
-        first = None
-        for start in range(0, len(names), _TAPS_AT_ONCE):
-            some = names[start : start + _TAPS_AT_ONCE]
-            before = sessions[0].run(self._fed, some)
-            after = sessions[1].run(self._fed_after, some)
-            for name in some:
-                comparable = before[name].dtype == after[name].dtype
-                if comparable and is_code(before[name]):
-                    codes[name] = before[name]
-                if first is None and (comparable or self._now.codes(name)):
-                    found = self.complaint(name, before[name], after[name])
-                    first = (name, found) if found else None
-        return codes, first
-
-    def _search_layers(self, codes: Mapping[str, Array]) -> tuple[str, str] | None:
-        made = run_layers(self._now.model, codes, self._fed_after)
-        for name, was in codes.items():
-            if found := self._judge(was, made[name], Codes(1.0, 0), None):
-                return name, found
-        for name, was in self.before.items():
-            if name not in codes and (found := self.complaint(name, was, made.get(name))):
-                return name, found
-        return None
-
-    def _judge(self, was: Array, now: Array, codes: Codes | None, step: float | None) -> str:
-        return complaint(self._contract, was, now, Scales(codes, step, self._was.quantized), self._limits)
-
-    def _common_names(self) -> list[str]:
-        """Values that nodes of the main graph make in both models, in the order of the later one."""
-        known = {value.name for node in self._was.model.graph for value in node.outputs if _is_tensor(value)}
-        made = (value for node in self._now.model.graph for value in node.outputs if _is_tensor(value))
-        return [value.name for value in made if value.name and value.name in known]
-
-    def _maker(self, name: str) -> str:
-        nodes = (node for node in self._now.model.graph if name in (v.name for v in node.outputs))
-        return next((describe(node) for node in nodes), "nothing")
-
-
-def _arrays(outputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The tensors among the outputs: sequences and maps, the end of many classical models, are left out."""
-    return {name: value for name, value in outputs.items() if isinstance(value, np.ndarray)}
-
-
-def _as_float(array: Array, like: Array, codes: Codes | None) -> Array:
-    """Codes as the numbers they stand for, where ``like`` has numbers."""
-    if array.dtype == like.dtype or codes is None:
-        return array
-    return codes.dequantize(array).astype(like.dtype)
-
-
-def _is_tensor(value: ir.Value) -> bool:
-    return value.type is None or (isinstance(value.type, ir.TensorType) and value.dtype != ir.DataType.STRING)
 
 
 def _probe_inputs(model: ir.Model, context: Context, count: int) -> Sequence[Sample]:
