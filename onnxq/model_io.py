@@ -8,24 +8,23 @@ is allocated, and external data is only read inside the model's own folder. Writ
 step, so the model that is being written may be the one the file holds. Equal models give equal bytes.
 """
 
-import contextlib
 import hashlib
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError, EncodeError
 
 from onnxq.errors import ModelError, OnnxqError, UsageError
+from onnxq.external import EXTERNAL_FROM, goes_out, left_out, written_out
 from onnxq.files import contained, replacing, write_atomically
 from onnxq.graph.forms import check_forms
 from onnxq.graph.wiring import check_wiring
 from onnxq.headers import check_header
-from onnxq.tensors import Slot, check_sizes, embed_external, settle_types, tensor_slots
+from onnxq.tensors import check_sizes, embed_external, settle_types, tensor_slots
 
 __all__ = [
     "ModelSource",
@@ -47,8 +46,6 @@ logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # what it logs i
 
 _MESSAGE_LIMIT = 2**31 - 1
 _MARGIN = 2**26  # nodes, names and types besides the weights
-_EXTERNAL_FROM = 1024  # bytes; shape inference wants to see the small constants in the model itself
-_PAGE, _PAGED_FROM = 4096, 2**16  # large tensors start on a page so that runtimes can map them
 
 
 def load(path: Path | str) -> ir.Model:
@@ -116,7 +113,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     return _serialized(model)
 
 
-def skeleton(model: ir.Model, below: int = _EXTERNAL_FROM) -> onnx.ModelProto:
+def skeleton(model: ir.Model, below: int = EXTERNAL_FROM) -> onnx.ModelProto:
     """The model without its large tensors: they keep name, type and shape but point to no existing file.
 
     For tools that look at types and shapes only; small whatever the size of the model. Tensors of less than
@@ -125,7 +122,7 @@ def skeleton(model: ir.Model, below: int = _EXTERNAL_FROM) -> onnx.ModelProto:
     Raises:
         ModelError: as for :func:`to_proto`.
     """
-    with _elsewhere(model, below, lambda slot: _reference(slot.tensor, "left-out", 0)):
+    with left_out(model, below):
         return _serialized(model)
 
 
@@ -141,7 +138,7 @@ def save(model: ir.Model, path: Path | str, *, external: bool | None = None) -> 
     path = Path(path)
     if external is None:
         external = not fits_one_message(model)
-    split = external and any(_goes_out(slot) for slot in tensor_slots(model))
+    split = external and any(goes_out(slot) for slot in tensor_slots(model))
     try:
         _save_split(model, path) if split else write_atomically(path, _bytes(to_proto(model)))
     except UsageError as error:
@@ -193,7 +190,7 @@ def _save_split(model: ir.Model, path: Path) -> None:
     data_path = path.with_name(f"{path.name}.data")
     embed_external(model)
     with replacing(data_path, path) as (data, file):
-        with _elsewhere(model, _EXTERNAL_FROM, lambda slot: _write_out(slot, data, data_path.name)):
+        with written_out(model, data, data_path.name):
             content = _bytes(_serialized(model))
         file.write(content)
 
@@ -234,48 +231,6 @@ def _bytes(proto: onnx.ModelProto) -> bytes:
         return proto.SerializeToString(deterministic=True)
     except (EncodeError, ValueError) as error:
         raise ModelError("the model exceeds 2 GB even without its initializers") from error
-
-
-@contextlib.contextmanager
-def _elsewhere(
-    model: ir.Model, below: int, move: Callable[[Slot], ir.ExternalTensor | None]
-) -> Iterator[None]:
-    """Inside the block tensors of ``below`` bytes and more are the references that ``move`` makes, if any."""
-    moved: list[Slot] = []
-    try:
-        for slot in list(tensor_slots(model)):
-            if slot.tensor.nbytes < below or slot.tensor.dtype == ir.DataType.STRING:
-                continue
-            if (reference := move(slot)) is not None:
-                moved.append(slot)
-                slot.put(reference)
-        yield
-    finally:
-        for slot in moved:
-            slot.put(slot.tensor)
-
-
-def _goes_out(slot: Slot) -> bool:
-    """Only initializers: not every runtime looks for the data of a Constant node in another file."""
-    large = slot.tensor.nbytes >= _EXTERNAL_FROM and slot.tensor.dtype != ir.DataType.STRING
-    return large and isinstance(slot.holder, ir.Value)
-
-
-def _write_out(slot: Slot, data: BinaryIO, location: str) -> ir.ExternalTensor | None:
-    if not _goes_out(slot):
-        return None
-    step = _PAGE if slot.tensor.nbytes >= _PAGED_FROM else 16
-    data.write(b"\0" * (-data.tell() % step))
-    offset = data.tell()
-    data.write(slot.tensor.tobytes())
-    return _reference(slot.tensor, location, offset)
-
-
-def _reference(tensor: ir.TensorProtocol, location: str, offset: int) -> ir.ExternalTensor:
-    shape = ir.Shape(tensor.shape.numpy())
-    return ir.ExternalTensor(
-        location, offset, tensor.nbytes, tensor.dtype, shape=shape, name=tensor.name or ""
-    )
 
 
 def _root_cause(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import onnx.reference
 import onnx_ir as ir
 import pytest
 
-from onnxq import model_io
+from onnxq import external, model_io
 from onnxq.errors import DataError, ModelError
 from onnxq.graph.numeric import Array
 from onnxq.runtime import Port, Session
@@ -86,7 +86,7 @@ def test_more_than_one_message_goes_through_a_file_that_is_gone_afterwards(
     model = model_io.from_proto(proto)
     expected = Session(model, extra_outputs=["r"]).run({"x": X})
     monkeypatch.setattr(model_io, "_MESSAGE_LIMIT", model_io._MARGIN)
-    monkeypatch.setattr(model_io, "_EXTERNAL_FROM", 8)
+    monkeypatch.setattr(external, "EXTERNAL_FROM", 8)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     found = Session(model, extra_outputs=["r"]).run({"x": X})
     assert os.listdir(tmp_path) == []

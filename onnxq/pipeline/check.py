@@ -1,8 +1,9 @@
 """Holding each pass to its contract: run probe inputs before and after it and compare the outputs.
 
-A pass that says it edited nothing is not run again. What the contracts mean in numbers stands in ``contracts``,
-how two models are run and compared in ``before_after``. Where inputs or outputs become integers, their codes are those of the model's metadata
-``onnxq.scale.<tensor>`` and ``onnxq.zero_point.<tensor>``.
+A pass that says it edited nothing is not run again. What the contracts mean in numbers stands in
+``contracts``, how two models are run and compared in ``before_after``. Where inputs or outputs become
+integers, their codes are those of the model's metadata ``onnxq.scale.<tensor>`` and
+``onnxq.zero_point.<tensor>``.
 
 Where a quantized model seems to break its contract, every layer is checked by itself, on the codes that the
 model before the pass computes (``layerwise`` says why): what counts is whether one of them breaks it.
