@@ -50,8 +50,8 @@ def insert_behind(value: ir.Value, nodes: Sequence[ir.Node]) -> None:
     graph, maker = home(value), value.producer()
     if maker is not None:
         graph.insert_after(maker, nodes)
-    elif len(graph):
-        graph.insert_before(graph[0], nodes)
+    elif (first := next(iter(graph), None)) is not None:
+        graph.insert_before(first, nodes)
     else:
         graph.extend(nodes)
 
