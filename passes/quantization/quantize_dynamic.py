@@ -11,23 +11,20 @@ from onnxq.graph.match import constant, get_input, is_float, is_op
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import Scope, all_nodes, scopes
+from onnxq.passes.quantization._measured_codes import MIDDLE, Activation, per_row, per_tensor
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.operators import weight_axis
 from onnxq.quant.plan import NodeDecision, Plan
-from onnxq.quant.qparams import SMALLEST_SCALE, qparams_from_range
+from onnxq.quant.qparams import qparams_from_range
 
 __all__ = ["QuantizeDynamic"]
 
 OPSET = 11
 """The opset that brought DynamicQuantizeLinear."""
 
-REDUCE_AXES_ARE_INPUT = 18
-"""The opset from which ReduceMax reads its axes from an input."""
-
 _WEIGHT = IntFormat(8, signed=True, narrow=True)
-_MIDDLE = 128
 _LARGEST_SUM = 2**31 - 1
 
 Home: TypeAlias = ir.Graph | ir.Function | None
@@ -89,15 +86,6 @@ class QuantizeDynamic(Pass):
 
 
 @dataclass(frozen=True, eq=False)
-class _Activation:
-    """Integer codes (uint8) of a tensor, with zero point and scale: numbers, or one scale a row."""
-
-    codes: ir.Value
-    zero_point: ir.Value
-    scale: ir.Value
-
-
-@dataclass(frozen=True, eq=False)
 class _Weight:
     """codes: int8 [K, N], or uint8 of Conv. scale: float32, broadcasts to the result."""
 
@@ -111,7 +99,7 @@ class _Work:
     rw: Rewriter
     per_token: bool
     opset: int
-    activations: dict[tuple[ir.Value, Home, bool], _Activation] = field(default_factory=dict)
+    activations: dict[tuple[ir.Value, Home, bool], Activation] = field(default_factory=dict)
     weights: dict[tuple[ir.Value, Home, int, float], _Weight] = field(default_factory=dict)
 
     def quantize(self, node: ir.Node) -> None:
@@ -137,47 +125,12 @@ class _Work:
             real = self._op("Mul", real, scale, like=out)
         self.rw.replace(node, self._biased(node, real))
 
-    def _activation(self, x: ir.Value, home: Home, rows: bool) -> _Activation:
+    def _activation(self, x: ir.Value, home: Home, rows: bool) -> Activation:
         """The codes of ``x``, made once in each graph."""
         key = x, home, rows
         if key not in self.activations:
-            self.activations[key] = self._rows(x) if rows else self._tensor(x)
+            self.activations[key] = per_row(x, self.rw, self.opset) if rows else per_tensor(x, self.rw)
         return self.activations[key]
-
-    def _tensor(self, x: ir.Value) -> _Activation:
-        codes = self.rw.op("DynamicQuantizeLinear", [x], like=x, dtype=ir.DataType.UINT8, outputs=3)
-        maker = codes.producer()
-        assert maker is not None, "a prepared value has a node"
-        _, scale, zero_point = maker.outputs
-        for value, dtype in ((scale, ir.DataType.FLOAT), (zero_point, ir.DataType.UINT8)):
-            value.type, value.shape = ir.TensorType(dtype), ir.Shape([])
-        return _Activation(codes, zero_point, scale)
-
-    def _rows(self, x: ir.Value) -> _Activation:
-        """uint8 with zero point 128, since ONNX Runtime is fastest with unsigned codes on the left."""
-        name, shape = x.name or "x", None
-        if x.shape is not None:
-            shape = ir.Shape([*list(x.shape)[:-1], 1])
-        size = self.rw.op("Abs", [x], like=x)
-        axes = self.rw.const(np.array([-1]), f"{name}_last_axis")
-        by_input = self.opset >= REDUCE_AXES_ARE_INPUT
-        largest = self.rw.op(
-            "ReduceMax",
-            [size, axes] if by_input else [size],
-            {"keepdims": 1, "axes": None if by_input else [-1]},
-            dtype=ir.DataType.FLOAT,
-            shape=shape,
-        )
-        # ONNX Runtime keeps the full last axis of a tensor without rows: cut it to one.
-        ends = [self.rw.const(np.array([end]), f"{name}_first_{end}") for end in (0, 1)]
-        largest = self.rw.op("Slice", [largest, *ends, axes], like=largest)
-        step = self._op("Mul", largest, self._number(1 / 127, f"{name}_step"), like=largest)
-        scale = self._op("Max", step, self._number(SMALLEST_SCALE, f"{name}_smallest"), like=largest)
-        steps = self._op("Div", x, scale, like=x)
-        middle = self.rw.const(np.asarray(_MIDDLE, np.uint8), f"{name}_zero_point")
-        one = self._number(1.0, f"{name}_one")
-        codes = self.rw.op("QuantizeLinear", [steps, one, middle], like=x, dtype=ir.DataType.UINT8)
-        return _Activation(codes, middle, scale)
 
     def _weight(self, node: ir.Node, w: ir.Value) -> _Weight:
         """The weight as integers, made once in each graph."""
@@ -189,7 +142,7 @@ class _Work:
         key = w, node.graph, axis, alpha
         if key not in self.weights:
             codes, scale = _quantized(array, axis)
-            shift = _MIDDLE if is_op(node, "Conv") else 0
+            shift = MIDDLE if is_op(node, "Conv") else 0
             if is_op(node, "Conv"):
                 scale = scale.reshape(-1, *[1] * (array.ndim - 2))
             elif axis == 0:
@@ -221,9 +174,6 @@ class _Work:
 
     def _op(self, op_type: str, a: ir.Value, b: ir.Value, *, like: ir.Value) -> ir.Value:
         return self.rw.op(op_type, [a, b], like=like, dtype=ir.DataType.FLOAT)
-
-    def _number(self, number: float, name: str) -> ir.Value:
-        return self.rw.const(np.asarray(number, np.float32), name)
 
 
 def _why_not(node: ir.Node) -> str:

@@ -35,6 +35,7 @@ from onnxq.passes.importing.fake_quant.parameters import (
     settled,
     whole,
 )
+from onnxq.passes.importing.fake_quant.qonnx_rounding import ROUND, number_like, rounded, rounding_mode
 from onnxq.passes.importing.fake_quant.quantizer import Quantizer, emit
 from onnxq.quant.formats import INT8, UINT8
 from onnxq.quant.qdq import scale_and_zero_point
@@ -54,22 +55,11 @@ _FLOATS = {
 
 _OPSET_FLOAT8 = 19
 
-ROUND: Mapping[str, Callable[[FloatArray], FloatArray]] = {
-    "ROUND": np.rint,
-    "HALF_EVEN": np.rint,
-    "FLOOR": np.floor,
-    "CEIL": np.ceil,
-    "DOWN": np.trunc,
-    "UP": lambda v: np.sign(v) * np.ceil(np.abs(v)),
-    "HALF_UP": lambda v: np.sign(v) * np.floor(np.abs(v) + 0.5),
-    "HALF_DOWN": lambda v: np.sign(v) * np.ceil(np.abs(v) - 0.5),
-}
-
 
 def quant(node: ir.Node, rw: Rewriter) -> None:
     """Quant and IntQuant."""
     x = _data(node)
-    bits, mode = required(node, 3, "bit width"), _mode(node, "ROUND")
+    bits, mode = required(node, 3, "bit width"), rounding_mode(node, "ROUND")
     scale, zero_point = _grid(node)
     axis, (scale, zero_point) = channel_axis(x, scale, zero_point)
     if np.ptp(bits) or not 1 <= float(bits.min()) <= _MOST_BITS:
@@ -85,7 +75,7 @@ def quant(node: ir.Node, rw: Rewriter) -> None:
         rw.replace(node, emit(x, q, rw, codes=ROUND[mode](clipped)))
         return None
     if mode not in ("ROUND", "HALF_EVEN"):
-        x = _rounded(x, q, mode, rw)
+        x = _on_grid(x, q, mode, rw)
     rw.replace(node, emit(x, q, rw))
     return None
 
@@ -98,7 +88,7 @@ def bipolar(node: ir.Node, rw: Rewriter) -> None:
 
 def truncate(node: ir.Node, rw: Rewriter) -> None:
     """Trunc, both versions: the second (six inputs) has an output scale and clamps."""
-    x, mode = _data(node), _mode(node, "FLOOR")
+    x, mode = _data(node), rounding_mode(node, "FLOOR")
     scale, zero_point = _grid(node)
     axis, (scale, zero_point) = channel_axis(x, scale, zero_point)
     if axis is not None:
@@ -116,11 +106,11 @@ def truncate(node: ir.Node, rw: Rewriter) -> None:
         codes = ROUND[mode](np.rint(_scaled(real, Quantizer(scale, zero_point, 0, 0))) / factor)
         rw.replace(node, emit(x, q, rw, codes=codes))
         return
-    number = _number(rw, x)
+    number = number_like(rw, x)
     value = rw.op("Div", [x, number(scale)], like=x)
     value = rw.op("Add", [value, number(zero_point)], like=x) if zero_point.any() else value
     value = rw.op("Div", [rw.op("Round", [value], like=x), number(factor)], like=x)
-    value = _apply(mode, value, x, rw)
+    value = rounded(mode, value, x, rw)
     value = rw.op("Sub", [value, number(out_zero)], like=x) if out_zero.any() else value
     rw.replace(node, emit(rw.op("Mul", [value, number(out_scale)], like=x), q, rw))
 
@@ -131,7 +121,7 @@ def minifloat(node: ir.Node, rw: Rewriter) -> None:
     names = ("exponent width", "mantissa width", "exponent bias", "largest value")
     numbers = [float(required(node, i + 2, name).reshape(-1)[0]) for i, name in enumerate(names)]
     dtype = _FLOATS.get((int(numbers[0]), int(numbers[1]), int(numbers[2]), numbers[3]))
-    plain = _mode(node, "ROUND") == "ROUND" and node.attributes.get_int("saturation", 1) == 1
+    plain = rounding_mode(node, "ROUND") == "ROUND" and node.attributes.get_int("saturation", 1) == 1
     if dtype is None or not plain:
         raise Refused(
             f"ONNX has no float of {numbers[0]:g} exponent and {numbers[1]:g} mantissa bits, bias "
@@ -158,7 +148,7 @@ def _replace_bipolar(node: ir.Node, x: ir.Value, q: Quantizer, rw: Rewriter) -> 
         return
     if q.axis is not None:
         raise Refused("it takes signs with one scale per channel; Q/DQ of activations has one scale")
-    number = _number(rw, x)
+    number = number_like(rw, x)
     below = rw.op("Less", [x, number(np.zeros(()))], dtype=ir.DataType.BOOL, like=x)
     value = rw.op("Where", [below, number(-q.scale), number(q.scale)], like=x)
     rw.replace(node, emit(value, Quantizer(q.scale, q.zero_point, -128, 127), rw))
@@ -172,13 +162,6 @@ def _data(node: ir.Node) -> ir.Value:
 
 def _grid(node: ir.Node) -> tuple[FloatArray, FloatArray]:
     return required(node, 1, "scale"), required(node, 2, "zero point")
-
-
-def _mode(node: ir.Node, default: str) -> str:
-    mode = node.attributes.get_string("rounding_mode", default).upper()
-    if mode not in ROUND:
-        raise Refused(f"its rounding mode '{mode}' is none of {', '.join(ROUND)}")
-    return mode
 
 
 def _bounds(bits: float, signed: bool, narrow: bool, mode: str) -> tuple[int, int]:
@@ -207,35 +190,18 @@ def _scaled(real: FloatArray, q: Quantizer) -> FloatArray:
     return np.asarray(real.astype(np.float32) / scale + zero)
 
 
-def _rounded(x: ir.Value, q: Quantizer, mode: str, rw: Rewriter) -> ir.Value:
+def _on_grid(x: ir.Value, q: Quantizer, mode: str, rw: Rewriter) -> ir.Value:
     """x on the grid, by another rounding than QuantizeLinear's."""
     if q.axis is not None:
         raise Refused(f"it rounds {mode} with one scale per channel; Q/DQ of activations has one scale")
-    number = _number(rw, x)
+    number = number_like(rw, x)
     value = rw.op("Div", [x, number(q.scale)], like=x)
     if q.zero_point.any():
         value = rw.op("Add", [value, number(q.zero_point)], like=x)
-    value = _apply(mode, value, x, rw)
+    value = rounded(mode, value, x, rw)
     if q.zero_point.any():
         value = rw.op("Sub", [value, number(q.zero_point)], like=x)
     return rw.op("Mul", [value, number(q.scale)], like=x)
-
-
-def _apply(mode: str, value: ir.Value, like: ir.Value, rw: Rewriter) -> ir.Value:
-    """Standard operators for :data:`ROUND`."""
-    plain = {"ROUND": "Round", "HALF_EVEN": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
-    if mode in plain:
-        return rw.op(plain[mode], [value], like=like)
-    sign, size = (rw.op(op, [value], like=like) for op in ("Sign", "Abs"))
-    if mode.startswith("HALF"):
-        shift = 0.5 if mode == "HALF_UP" else -0.5
-        size = rw.op("Add", [size, _number(rw, like)(np.asarray(shift))], like=like)
-    size = rw.op("Floor" if mode in ("DOWN", "HALF_UP") else "Ceil", [size], like=like)
-    return rw.op("Mul", [sign, size], like=like)
-
-
-def _number(rw: Rewriter, x: ir.Value) -> Callable[[FloatArray], ir.Value]:
-    return lambda array: rw.const(np.asarray(array, np.float32).reshape(()), f"{x.name or 'x'}_number")
 
 
 def _never_negative(x: ir.Value) -> bool:
