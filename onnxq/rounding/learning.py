@@ -1,6 +1,6 @@
 """Rounding the layers of a model one after the other, each behind those that are done.
 
-    learned = learn(model, rough, Task("gptq"), samples, checkpoint, progress)
+    learned = learn(Task(model, rough, "gptq", free, rows, seed, samples, checkpoint, progress))
 
 What all layers gain together is proved on samples that nothing was chosen by. Where it is not, it is tried
 once more, and a round of layers is rounded to nearest again if it takes the outputs of the model farther from
@@ -36,14 +36,22 @@ from onnxq.rounding.twin import float_twin
 __all__ = ["Learned", "Task", "learn", "nearest"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
-    """How every layer is rounded, and from how much."""
+    """What is rounded, how, and from what; the fake-quantized ``model`` is not changed.
 
+    ``rough`` has the layers and their grids. Every layer learns from ``rows`` rows of its input.
+    """
+
+    model: ir.Model
+    rough: Mapping[Site, Steps]
     method: str
     free: Freedom
     rows: int
     seed: int
+    samples: Samples
+    checkpoint: Checkpoint
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -58,49 +66,39 @@ class Learned:
     proved: bool
 
 
-def learn(
-    model: ir.Model,
-    rough: Mapping[Site, Steps],
-    task: Task,
-    samples: Samples,
-    checkpoint: Checkpoint,
-    progress: Progress,
-) -> Learned:
-    """Round some layers of a fake-quantized model, which is not changed."""
+def learn(task: Task) -> Learned:
+    """Round the layers of a task.
+
+    Raises:
+        DataError: the samples do not fit the model.
+    """
     for picky in (False, True):
-        found = _Learning(model, rough, task, samples, checkpoint, progress, picky).all()
+        found = _Learning(task, picky=picky).all()
         if found.proved:
             break
     return found
 
 
 class _Learning:
-    def __init__(
-        self,
-        model: ir.Model,
-        rough: Mapping[Site, Steps],
-        task: Task,
-        samples: Samples,
-        checkpoint: Checkpoint,
-        progress: Progress,
-        picky: bool,
-    ) -> None:
-        self.picky = picky
-        self.rough, self.task, self.samples = rough, task, samples
-        self.checkpoint, self.progress = checkpoint, progress
-        self.model, self.twin, self.trial = model, float_twin(model), model.clone()
-        self.copies = dict(zip(all_nodes(model), all_nodes(self.trial), strict=True))
+    """One try. A picky one asks after each round whether the outputs of the model came closer."""
+
+    def __init__(self, task: Task, *, picky: bool) -> None:
+        self.task, self.picky = task, picky
+        self.twin, self.trial = float_twin(task.model), task.model.clone()
+        self.copies = dict(zip(all_nodes(task.model), all_nodes(self.trial), strict=True))
         self.edits = Rewriter(self.trial)
-        self.schedule = plan_schedule(model, list(rough))
+        self.schedule = plan_schedule(task.model, list(task.rough))
         skips = _skips(self.schedule) if task.method == "reconstruct" else {}
         self.observer = Observer(
-            Sums, self.trial, self.twin, self.schedule.layers, samples, task.rows, task.seed, skips
+            Sums, self.trial, self.twin, self.schedule.layers, task.samples, task.rows, task.seed, skips
         )
 
     def all(self) -> Learned:
-        for site, steps in self.rough.items():
+        for site, steps in self.task.rough.items():
             write(self.copy(site), nearest(site, steps), self.edits)
-        error, proof = (OutputError(self.model, self.twin, self.samples, part) for part in (chooses, proves))
+        error, proof = (
+            OutputError(self.task.model, self.twin, self.task.samples, part) for part in (chooses, proves)
+        )
         now, start = error.of(self.trial), proof.of(self.trial)
         made: dict[Site, Rounded] = {}
         left: list[Site] = []
@@ -123,7 +121,7 @@ class _Learning:
         sites = [self.schedule.layers[order] for order in orders]
         first = len(self.schedule.layers) if self.picky else 0
         found = {
-            order: self.checkpoint.layer(first + order, site.matrices(site.weight).shape)
+            order: self.task.checkpoint.layer(first + order, site.matrices(site.weight).shape)
             for order, site in zip(orders, sites, strict=True)
         }
         some: Sequence[Evidence[Sums] | None] = [None] * len(orders)
@@ -134,10 +132,10 @@ class _Learning:
             rounded = found[order]
             if rounded is None and evidence is not None:
                 rounded = self.layer(site, evidence)
-                self.checkpoint.keep(first + order, rounded)
+                self.task.checkpoint.keep(first + order, rounded)
             if rounded is not None:
                 made[site] = rounded
-            self.progress("rounding weights", order + 1, len(self.schedule.layers))
+            self.task.progress("rounding weights", order + 1, len(self.schedule.layers))
         return made
 
     def layer(self, site: Site, evidence: Evidence[Sums]) -> Rounded:
@@ -145,7 +143,7 @@ class _Learning:
         bias = wished.bias and has_bias(site.node, site.outputs)
         one = site.qparams.axis is not None and site.qparams.block is None
         free = replace(wished, bias=bias, scale=wished.scale and one)
-        return round_layer(site.real, evidence, self.rough[site], METHODS[self.task.method], free)
+        return round_layer(site.real, evidence, self.task.rough[site], METHODS[self.task.method], free)
 
     def copy(self, site: Site) -> Site:
         """The layer of the trial."""

@@ -117,8 +117,11 @@ class RoundWeights(Pass):
         if context.checkpoints is not None:
             identity += [fingerprint(model), samples.fingerprint(), str(len(samples))]
         checkpoint = Checkpoint.of(context.checkpoints, identity)
-        task = Task(self.method, Freedom(self.move, self.bias, self.scale), self.rows, context.seed)
-        return learn(model, rough, task, samples, checkpoint, context.progress)
+        free = Freedom(self.move, self.bias, self.scale)
+        progress = context.progress
+        return learn(
+            Task(model, rough, self.method, free, self.rows, context.seed, samples, checkpoint, progress)
+        )
 
 
 def _on_grid(site: Site, steps: Steps) -> bool:
