@@ -151,17 +151,19 @@ def check(model: ir.Model) -> None:
     Raises:
         ModelError: what :mod:`onnx.checker` finds first.
     """
+    if fits_one_message(model):
+        return _check(to_proto(model))
     with tempfile.TemporaryDirectory(prefix="onnxq-") as folder:
-        subject: onnx.ModelProto | str
-        if fits_one_message(model):
-            subject = to_proto(model)
-        else:
-            subject = str(Path(folder) / "model.onnx")
-            save(model, Path(subject), external=True)
-        try:
-            onnx.checker.check_model(subject, full_check=True)
-        except Exception as error:  # ValidationError, InferenceError and plain ValueError
-            raise ModelError(f"the model is not valid ONNX: {' '.join(str(error).split())}") from error
+        path = Path(folder) / "model.onnx"
+        save(model, path, external=True)
+        return _check(str(path))
+
+
+def _check(subject: onnx.ModelProto | str) -> None:
+    try:
+        onnx.checker.check_model(subject, full_check=True)
+    except Exception as error:  # ValidationError, InferenceError and plain ValueError
+        raise ModelError(f"the model is not valid ONNX: {' '.join(str(error).split())}") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -10,6 +10,7 @@ through a temporary file, which is gone when the session is open.
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -85,8 +86,8 @@ class Session:
         self._title = f"'{model}'" if isinstance(model, (str, Path)) else "the model"
         _check_providers(providers)
         options = _options(optimize, threads)
-        with tempfile.TemporaryDirectory(prefix="onnxq-") as folder:
-            source = _loadable(model, extra_outputs, Path(folder))
+        with ExitStack() as files:
+            source = _loadable(model, extra_outputs, files)
             try:
                 self._session = ort.InferenceSession(source, options, providers=list(providers))
             except Exception as error:  # ONNX Runtime's exceptions share no base of their own
@@ -164,8 +165,8 @@ def _check_providers(providers: Sequence[str]) -> None:
         )
 
 
-def _loadable(model: ModelLike, extra_outputs: Sequence[str], folder: Path) -> str | bytes:
-    """What InferenceSession takes: the bytes of a model, or the path of a file."""
+def _loadable(model: ModelLike, extra_outputs: Sequence[str], files: ExitStack) -> str | bytes:
+    """What InferenceSession takes: the bytes of a model, or the path of a file, maybe one of ``files``."""
     if isinstance(model, (str, Path)):
         loaded = model_io.load(Path(model))  # older versions of ONNX Runtime follow external data anywhere
         if not extra_outputs:
@@ -178,7 +179,7 @@ def _loadable(model: ModelLike, extra_outputs: Sequence[str], folder: Path) -> s
     if isinstance(model, onnx.ModelProto):
         return _bytes(_tapped(model, extra_outputs))
     if not model_io.fits_one_message(model):
-        return _through_file(model, extra_outputs, folder)
+        return _through_file(model, extra_outputs, files)
     return _bytes(_tapped(model_io.to_proto(model), extra_outputs))
 
 
@@ -189,8 +190,8 @@ def _bytes(proto: onnx.ModelProto) -> bytes:
         raise ModelError("the model exceeds 2 GB as one message; make it an ir.Model or a file") from error
 
 
-def _through_file(model: ir.Model, extra_outputs: Sequence[str], folder: Path) -> str:
-    path = folder / "model.onnx"
+def _through_file(model: ir.Model, extra_outputs: Sequence[str], files: ExitStack) -> str:
+    path = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="onnxq-"))) / "model.onnx"
     model_io.save(model, path, external=True)
     if extra_outputs:
         proto = onnx.load(path, load_external_data=False)
