@@ -12,7 +12,7 @@ import try_runtimes
 from runtimes import environments
 from runtimes.environments import RUNTIMES, Failed, Runtime, interpreter, run
 from runtimes.qdq import codes_of, ended_at, last_codes, layers
-from runtimes.trials import FORMS, embedded, make
+from runtimes.trials import FORMS, Source, embedded, make
 
 from onnxq.graph.numeric import Array
 from onnxq.runtime import Session
@@ -29,6 +29,15 @@ TWO_LAYERS = """
         _b = DequantizeLinear (b, s, z)
         y = Softmax (_b)
     }
+"""
+HALVED = """
+    <ir_version: 9, opset_import: ["" : 19]>
+    g (int8[1,4] x) => (int8[1,4] y) <int8 two = {2}> { y = Div (x, two) }
+"""
+BATCHED = """
+    <ir_version: 9, opset_import: ["" : 19]>
+    g (float[N,1,4,4] image) => (float[N,2,3,3] y)
+      <float[2,1,2,2] W = {1, -1, 0.5, 0.25, -0.5, 1, 0.75, -0.25}> { c = Conv (image, W) y = Relu (c) }
 """
 LIAR = """
 import sys, numpy as np
@@ -95,7 +104,7 @@ def test_strict_and_qdq_run_in_the_installed_runtime(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--models", "digits_cnn", "--only", "onnxruntime", "--samples", "2", "--zoo", str(tmp_path)]
-    assert try_runtimes.main([*words, "--forms", "portable", "qdq"]) == 0
+    assert try_runtimes.main([*words, "--target", "integer", "--forms", "portable", "qdq"]) == 0
     said = capsys.readouterr().out
     assert f"{tmp_path / 'zoo.py'} does not exist" in said
     rows = {
@@ -108,7 +117,7 @@ def test_strict_and_qdq_run_in_the_installed_runtime(
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("np.savez(outputs, np.zeros((2, 1, 10), np.int8))", "WRONG"),
+        ("np.savez(outputs, np.full((2, 1, 4), 99, np.int8))", "WRONG"),
         ("raise ValueError('no such operator: Softmax')", "fails: ValueError: no such operator: Softmax"),
     ],
 )
@@ -119,9 +128,10 @@ def test_wrong_bits_and_failures_end_with_1(
     body: str,
     message: str,
 ) -> None:
+    halved = onnx.parser.parse_model(HALVED)
+    onnx.save(halved, tmp_path / "halved.onnx")
     monkeypatch.setattr(try_runtimes, "RUNTIMES", (_liar(tmp_path, body),))
-    words = ["--models", "digits_cnn", "--only", "liar", "--samples", "2", "--zoo", str(tmp_path)]
-    assert try_runtimes.main(words) == 1
+    assert try_runtimes.main([str(tmp_path / "halved.onnx"), "--only", "liar", "--samples", "2"]) == 1
     assert message in capsys.readouterr().out
 
 
@@ -153,11 +163,22 @@ def test_every_runtime_has_a_program_and_a_known_form() -> None:
         assert set(runtime.forms) <= set(FORMS)
 
 
-def test_forms_take_fixed_shapes_and_samples_one_by_one() -> None:
-    source = next(embedded(2))
-    trial = make(source, "int24", "generic-int8")
+def test_forms_take_fixed_shapes_and_samples_one_by_one(tmp_path: Path) -> None:
+    onnx.save(onnx.parser.parse_model(BATCHED), tmp_path / "batched.onnx")
+    images = np.random.default_rng(0).normal(size=(6, 1, 1, 4, 4)).astype(np.float32)
+    samples = [{"image": image} for image in images]
+    trial = make(
+        Source("batched", tmp_path / "batched.onnx", samples[:4], samples[4:]), "int24", "generic-int8"
+    )
     (image,) = trial.model.graph.input
     shape = [axis.dim_value for axis in image.type.tensor_type.shape.dim]
-    assert (shape, trial.feeds["image"].shape) == ([1, 1, 8, 8], (2, 1, 1, 8, 8))
+    assert (shape, trial.feeds["image"].shape) == ([1, 1, 4, 4], (2, 1, 1, 4, 4))
     assert trial.feeds["image"].dtype == np.uint8
-    assert [array.shape for array in trial.expected()] == [(2, 1, 10)]
+    assert [array.shape for array in trial.expected()] == [(2, 1, 2, 3, 3)]
+
+
+def test_the_embedded_models_come_with_their_samples() -> None:
+    found = {source.name: source for source in embedded(2)}
+    assert {"digits_cnn", "digits_vit"} <= set(found)
+    assert {len(source.samples) for source in found.values()} == {2}
+    assert found["digits_cnn"].samples[0]["image"].shape == (1, 1, 8, 8)
