@@ -1,4 +1,4 @@
-"""lower-qoperator: which node becomes what, bit for bit what ONNX Runtime makes of the Q/DQ graph itself."""
+"""lower-qoperator: exact sums of products, where codes end, branches, and a real model."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -6,191 +6,17 @@ from types import ModuleType
 import numpy as np
 import onnx
 import onnx_ir as ir
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import onnxq
-from onnxq.graph.numeric import Array
-from onnxq.passes.lowering.lower_qoperator import LowerQoperator
 from onnxq.pipeline.base import Outcome
-from onnxq.pipeline.context import Context
 from onnxq.runtime import Session
 
-from .fake_quantizer import FakeQuantizer, Scheme, shape_of
+from .qoperators import inner, lowered, outputs
 
 Rewrite = Callable[..., Outcome]
 Text = Callable[..., ir.Model]
-
-CASES = {
-    "conv, padded, with bias and Relu": (
-        "g (float[1,3,6,6] x) => (float[1,4,6,6] y) <float[4,3,3,3] W, float[4] B> "
-        "{ _c = Conv <pads = [1,1,1,1]> (x, W, B) y = Relu (_c) }",
-        "QLinearConv Clip",
-        "QLinearConv Clip",
-    ),
-    "conv, depthwise, strided": (
-        "g (float[1,4,5,5] x) => (float[1,4,3,3] y) <float[4,1,3,3] W> "
-        "{ y = Conv <group = 4, pads = [1,1,1,1], strides = [2,2]> (x, W) }",
-        "QLinearConv",
-        "QLinearConv",
-    ),
-    "conv, one axis, its bias added behind it": (
-        "g (float[2,4,9] x) => (float[2,6,7] y) <float[6,2,3] W, float[6,1] f_B> "
-        "{ _c = Conv <group = 2> (x, W) y = Add (_c, f_B) }",
-        "QLinearConv",
-        "QLinearConv",
-    ),
-    "gemm": (
-        "g (float[3,8] x) => (float[3,4] y) <float[8,4] W, float[4] B> { y = Gemm (x, W, B) }",
-        "QGemm",
-        "Unsqueeze Transpose QLinearConv Transpose Squeeze",
-    ),
-    "gemm, transposed weight": (
-        "g (float[3,8] x) => (float[3,4] y) <float[4,8] W, float[4] B> { y = Gemm <transB = 1> (x, W, B) }",
-        "QGemm",
-        "Unsqueeze Transpose QLinearConv Transpose Squeeze",
-    ),
-    "gemm without a bias": (
-        "g (float[3,8] x) => (float[3,4] y) <float[8,4] W> { y = Gemm (x, W) }",
-        "QGemm",
-        "QLinearMatMul",
-    ),
-    "matmul": (
-        "g (float[2,3,8] x) => (float[2,3,5] y) <float[8,5] W> { y = MatMul (x, W) }",
-        "QLinearMatMul",
-        "QLinearMatMul",
-    ),
-    "matmul of matrices with a bias": (
-        "g (float[3,8] x) => (float[3,5] y) <float[8,5] W, float[5] f_B> "
-        "{ _m = MatMul (x, W) y = Add (f_B, _m) }",
-        "QGemm",
-        "Unsqueeze Transpose QLinearConv Transpose Squeeze",
-    ),
-    "matmul of three axes with a bias": (
-        "g (float[2,3,8] x) => (float[2,3,5] y) <float[8,5] W, float[5] f_B> "
-        "{ _m = MatMul (x, W) y = Add (_m, f_B) }",
-        "Transpose QLinearConv Transpose",
-        "Transpose QLinearConv Transpose",
-    ),
-    "matmul of two activations": (
-        "g (float[2,4,3,8] a, float[2,4,8,3] b) => (float[2,4,3,3] y) { y = MatMul (a, b) }",
-        "QLinearMatMul",
-        "QLinearMatMul",
-    ),
-    "add with broadcasting": (
-        "g (float[2,3,4] a, float[3,1] b) => (float[2,3,4] y) { y = Add (a, b) }",
-        "QLinearAdd",
-        "",
-    ),
-    "mul by a constant": (
-        "g (float[2,3,4] a) => (float[2,3,4] y) <float[4] C> { y = Mul (a, C) }",
-        "QLinearMul",
-        "",
-    ),
-    "sigmoid": ("g (float[2,9] x) => (float[2,9] y) { y = Sigmoid (x) }", "QLinearSigmoid", ""),
-    "leaky relu": (
-        "g (float[2,9] x) => (float[2,9] y) { y = LeakyRelu <alpha = 0.1> (x) }",
-        "QLinearLeakyRelu",
-        "",
-    ),
-    "softmax": ("g (float[3,5] x) => (float[3,5] y) { y = Softmax <axis = 1> (x) }", "QLinearSoftmax", ""),
-    "average pool": (
-        "g (float[1,2,6,6] x) => (float[1,2,3,3] y) "
-        "{ y = AveragePool <kernel_shape = [3,3], strides = [2,2], pads = [0,0,1,1]> (x) }",
-        "QLinearAveragePool",
-        "",
-    ),
-    "global average pool": (
-        "g (float[2,3,5,5] x) => (float[2,3,1,1] y) { y = GlobalAveragePool (x) }",
-        "QLinearGlobalAveragePool",
-        "",
-    ),
-    "mean over the image": (
-        "g (float[2,3,5,5] x) => (float[2,3,1,1] y) <int64[2] axes = {-1, 2}> { y = ReduceMean (x, axes) }",
-        "QLinearGlobalAveragePool",
-        "",
-    ),
-    "mean over the image, axes dropped": (
-        "g (float[2,3,5,5] x) => (float[2,3] y) <int64[2] axes = {2, 3}> "
-        "{ y = ReduceMean <keepdims = 0> (x, axes) }",
-        "QLinearGlobalAveragePool Squeeze",
-        "",
-    ),
-    "concat": (
-        "g (float[1,2,3] a, float[1,4,3] b) => (float[1,6,3] y) { y = Concat <axis = 1> (a, b) }",
-        "QLinearConcat",
-        "",
-    ),
-    "where": (
-        "g (bool[2,3] c, float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Where (c, a, b) }",
-        "QLinearWhere",
-        "",
-    ),
-    "moves": (
-        "g (float[1,2,6,6] x) => (float[9,2] y) <int64[2] shape = {2, 9}> { "
-        "p = MaxPool <kernel_shape = [2,2], strides = [2,2]> (x) r = Reshape (p, shape) "
-        "y = Transpose <perm = [1,0]> (r) }",
-        "MaxPool Reshape Transpose",
-        "MaxPool Reshape Transpose",
-    ),
-}
-
-
-def quantized(model: ir.Model, seed: int = 0, dtype: str = "uint8") -> onnx.ModelProto:
-    return FakeQuantizer(ir.to_proto(model), np.random.default_rng(seed), Scheme(dtype)).model
-
-
-def lowered(qdq: onnx.ModelProto, *, contrib: bool = True) -> tuple[onnx.ModelProto, Outcome]:
-    """Lower, check the file, and lower again, which must change nothing."""
-    outcome = LowerQoperator(contrib).run(ir.from_proto(qdq), Context())
-    proto = ir.to_proto(outcome.model)
-    onnx.checker.check_model(proto, full_check=True)
-    assert LowerQoperator(contrib).run(outcome.model, Context()).edits == 0
-    return proto, outcome
-
-
-def outputs(model: onnx.ModelProto, seed: int, *, optimize: bool) -> dict[str, Array]:
-    rng = np.random.default_rng(seed)
-    feeds: dict[str, Array] = {}
-    for info in model.graph.input:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-        drawn = rng.normal(size=shape_of(info))
-        feeds[info.name] = (drawn > 0) if dtype == np.bool_ else drawn.astype(dtype)
-    return Session(model, optimize=optimize, threads=1).run(feeds)
-
-
-def inner(model: onnx.ModelProto) -> list[str]:
-    border = ("QuantizeLinear", "DequantizeLinear")
-    return [node.op_type for node in model.graph.node if node.op_type not in border]
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int8"])
-@pytest.mark.parametrize("contrib", [True, False], ids=["contrib", "standard"])
-@pytest.mark.parametrize("case", CASES)
-def test_an_operator_on_codes_is_what_the_runtime_fuses(
-    onnx_text: Text, case: str, contrib: bool, dtype: str
-) -> None:
-    text, with_contrib, standard = CASES[case]
-    qdq = quantized(onnx_text(text, 19), dtype=dtype)
-    made, outcome = lowered(qdq, contrib=contrib)
-    expected = with_contrib if contrib else standard
-    if not expected:
-        assert "contrib=true" in outcome.skips[0].reason
-        assert inner(made) == inner(qdq)
-        return
-    assert inner(made) == expected.split()
-    assert outcome.skips == ()
-    for seed in range(3):
-        fused, written, codes = (
-            outputs(qdq, seed, optimize=True)["y"],
-            outputs(qdq, seed, optimize=False)["y"],
-            outputs(made, seed, optimize=True)["y"],
-        )
-        np.testing.assert_array_equal(codes, fused)
-        step = np.min(np.diff(np.unique(written)))  # a tie may round to the next code, and only that
-        np.testing.assert_allclose(codes, written, atol=1.001 * step, rtol=0)
-        assert np.mean(codes != written) <= 0.1
 
 
 @given(
@@ -296,99 +122,6 @@ def test_an_operator_in_a_branch_is_lowered_too(rewrite: Rewrite) -> None:
         rtol=0,
         atol=0,
     )
-
-
-REFUSED = {
-    "two types": (
-        "g (uint8[1,4] q) => (int8[1,4] y) <float s = {0.5}, uint8 z = {3}, int8 zy = {0}> "
-        "{ d = DequantizeLinear (q, s, z) e = Sigmoid (d) y = QuantizeLinear (e, s, zy) }",
-        "want one type",
-    ),
-    "16 bits": (
-        "g (uint16[1,4] q) => (uint16[1,4] y) <float s = {0.5}, uint16 z = {3}> "
-        "{ d = DequantizeLinear (q, s, z) e = Sigmoid (d) y = QuantizeLinear (e, s, z) }",
-        "its result is uint16",
-    ),
-    "no such operator": (
-        "g (uint8[1,4] q) => (uint8[1,4] y) <float s = {0.5}, uint8 z = {3}> "
-        "{ d = DequantizeLinear (q, s, z) e = Tanh (d) y = QuantizeLinear (e, s, z) }",
-        "no QOperator form",
-    ),
-    "another scale": (
-        "g (uint8[1,4] q) => (uint8[1,4] y) <float s = {0.5}, float t = {0.25}, uint8 z = {3}> "
-        "{ d = DequantizeLinear (q, s, z) y = QuantizeLinear (d, t, z) }",
-        "changes scale or zero point",
-    ),
-    "read as a float too": (
-        "g (uint8[1,4] q) => (uint8[1,4] y, float[1,4] f) <float s = {0.5}, uint8 z = {3}> "
-        "{ d = DequantizeLinear (q, s, z) f = Sigmoid (d) y = QuantizeLinear (f, s, z) }",
-        "output of the model as a float",
-    ),
-    "two readers": (
-        "g (uint8[1,4] q) => (uint8[1,4] y, float[1,4] f) <float s = {0.5}, uint8 z = {3}> "
-        "{ d = DequantizeLinear (q, s, z) e = Sigmoid (d) f = Neg (e) y = QuantizeLinear (e, s, z) }",
-        "has several readers",
-    ),
-    "float operand": (
-        "g (uint8[1,4] q, float[1,4] f) => (uint8[1,4] y) <float s = {0.5}, uint8 z = {3}> "
-        "{ d = DequantizeLinear (q, s, z) e = Mul (d, f) y = QuantizeLinear (e, s, z) }",
-        "its input 'f' is float",
-    ),
-    "sums beyond int32": (
-        "g (uint8[1,4] q) => (uint8[1,2] y) <float s = {0.5}, uint8 z = {3}, float t = {0.5}, int8 v = {0}, "
-        "int8[4,2] W = {100,0,100,0,100,0,100,0}, float[2] B = {5.3686e8, 0.0}> "
-        "{ d = DequantizeLinear (q, s, z) w = DequantizeLinear (W, t, v) "
-        "e = Gemm (d, w, B) y = QuantizeLinear (e, s, z) }",
-        "leave int32",
-    ),
-    "a bias beyond int32": (
-        "g (uint8[1,4] q) => (uint8[1,2] y) <float s = {0.5}, uint8 z = {3}, int8[4,2] W, float t = {0.5}, "
-        "int8 v = {0}, float[2] B = {5e9, 0.0}> { d = DequantizeLinear (q, s, z) "
-        "w = DequantizeLinear (W, t, v) e = Gemm (d, w, B) y = QuantizeLinear (e, s, z) }",
-        "does not fit into int32",
-    ),
-    "uint8 weight of int8 activations": (
-        "g (int8[1,4] q) => (int8[1,2] y) <float s = {0.5}, int8 z = {3}, uint8[4,2] W, float t = {0.5}, "
-        "uint8 v = {128}> { d = DequantizeLinear (q, s, z) "
-        "w = DequantizeLinear (W, t, v) e = MatMul (d, w) y = QuantizeLinear (e, s, z) }",
-        "no kernel takes these together",
-    ),
-    "a mean over channels": (
-        "g (uint8[1,4,2,2] q) => (uint8[1,1,2,2] y) <float s = {0.5}, uint8 z = {3}, int64[1] a = {1}> "
-        "{ d = DequantizeLinear (q, s, z) e = ReduceMean (d, a) y = QuantizeLinear (e, s, z) }",
-        "behind the second only",
-    ),
-    "a dilated pool": (
-        "g (uint8[1,1,5] q) => (uint8[1,1,1] y) <float s = {0.5}, uint8 z = {3}> "
-        "{ d = DequantizeLinear (q, s, z) e = AveragePool <kernel_shape = [3], dilations = [2]> (d) "
-        "y = QuantizeLinear (e, s, z) }",
-        "no dilations",
-    ),
-    "scales along the sum": (
-        "g (uint8[1,4] q) => (uint8[1,2] y) <float s = {0.5}, uint8 z = {3}, int8[4,2] W, float[4] scale, "
-        "int8[4] v = {0,0,0,0}> { d = DequantizeLinear (q, s, z) "
-        "w = DequantizeLinear <axis = 0> (W, scale, v) e = MatMul (d, w) y = QuantizeLinear (e, s, z) }",
-        "scales along axis 0",
-    ),
-    "a bias that is no bias": (
-        "g (uint8[2,4] q) => (uint8[2,2] y) <float s = {0.5}, uint8 z = {3}, int8[4,2] W, float t = {0.5}, "
-        "int8 v = {0}, float[2,2] B> { d = DequantizeLinear (q, s, z) w = DequantizeLinear (W, t, v) "
-        "m = MatMul (d, w) e = Add (m, B) y = QuantizeLinear (e, s, z) }",
-        "not one number a channel",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_left_alone_with_a_reason(rewrite: Rewrite, case: str) -> None:
-    text, reason = REFUSED[case]
-    assert any(reason in skip.reason for skip in rewrite("lower-qoperator", text, None, types=True).skips)
-
-
-def test_an_old_opset_is_an_error(onnx_text: Text) -> None:
-    text = "g (float[1] x) => (uint8[1] y) <float s = {0.5}, uint8 z = {3}> { y = QuantizeLinear (x, s, z) }"
-    with pytest.raises(onnxq.OnnxqError, match="needs opset 13 or later, the model has 12"):
-        LowerQoperator().run(onnx_text(text, 12), Context())
 
 
 def test_a_real_model_equals_the_runtimes_fusion(zoo: ModuleType) -> None:
