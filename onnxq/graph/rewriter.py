@@ -89,7 +89,8 @@ class Rewriter:
         """Prepare a constant: an initializer, or a Constant node where a function cannot hold one."""
         name = self.unique(name)
         array = np.asarray(array)
-        tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
+        # ir.tensor does the same for arrays, but first asks 15 times as long what it was given
+        tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
         kind, shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
         value = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
         self._constants.append(value)

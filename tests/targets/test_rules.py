@@ -27,7 +27,7 @@ LABELS: Array = np.load(MODELS / "digits" / "test_labels.npy")[:100]
 def _made(target: str, source: Path | ir.Model, samples: list[dict[str, Array]]) -> ir.Model:
     if load_target(target).static_shapes:
         source = api.run(source, "fix-shapes", samples[:1], target=target).model
-    return onnxq.quantize(source, samples, target=target, form="qdq", proof=0).model
+    return onnxq.quantize(source, samples, target=target, form="qdq", scales="as-is", proof=0).model
 
 
 @pytest.mark.parametrize("net", ["cnn", "vit"])
@@ -45,7 +45,7 @@ def test_the_digits_models_keep_the_rules_of_every_target(target: str, net: str)
         session.run({"image": image[None]})["logits"].argmax() == label
         for image, label in zip(TEST, LABELS, strict=True)
     )
-    assert right / len(TEST) > 0.92, "float: 0.99; per-tensor powers of two cost up to 5 points"
+    assert right / len(TEST) > 0.96, "float: 1.0; as measured, all targets too"
 
 
 @pytest.mark.parametrize("name", ["resnet8_cifar10", "kws_dscnn"])
