@@ -17,7 +17,7 @@ from onnxq.data.samples import MAX_SAMPLE_BYTES, InputSpec, Sample, Samples
 from onnxq.errors import DataError, UsageError
 from onnxq.graph.numeric import Array, FloatArray
 
-__all__ = ["IMAGE_SUFFIXES", "ImageSamples", "picture_size", "preprocess"]
+__all__ = ["IMAGE_SUFFIXES", "ImageSamples", "preprocess"]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -38,12 +38,12 @@ class ImageSamples(Samples):
     preprocessing: Preprocessing
 
     def __post_init__(self) -> None:
-        height, width = picture_size(self.preprocessing, self.spec)
+        height, width = _picture_size(self.preprocessing, self.spec)
         if height * width * self.preprocessing.channels * 4 > MAX_SAMPLE_BYTES:
             raise UsageError(f"input '{self.spec.name}' {self.spec} is too large for a picture")
 
     def __iter__(self) -> Iterator[Sample]:
-        size = picture_size(self.preprocessing, self.spec)
+        size = _picture_size(self.preprocessing, self.spec)
         for path in self.paths:
             array = preprocess(_decode(path, self.preprocessing), self.preprocessing, size)
             yield Sample(sample_name(path), {self.spec.name: _typed(array, self.spec)})
@@ -52,7 +52,7 @@ class ImageSamples(Samples):
         return len(self.paths)
 
 
-def picture_size(preprocessing: Preprocessing, spec: InputSpec) -> tuple[int, int]:
+def _picture_size(preprocessing: Preprocessing, spec: InputSpec) -> tuple[int, int]:
     """Height and width of the input: as the preprocessing says, else as the model declares.
 
     Raises:

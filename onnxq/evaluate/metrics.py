@@ -20,7 +20,6 @@ __all__ = [
     "Sqnr",
     "cosine",
     "decisions",
-    "max_abs_error",
     "sqnr_db",
 ]
 
@@ -171,13 +170,6 @@ def sqnr_db(reference: Array, test: Array) -> float:
 def cosine(reference: Array, test: Array) -> float:
     """:class:`Cosine` of one pair of arrays."""
     metric = Cosine()
-    metric.update(reference, test)
-    return metric.value()
-
-
-def max_abs_error(reference: Array, test: Array) -> float:
-    """:class:`MaxError` of one pair of arrays."""
-    metric = MaxError()
     metric.update(reference, test)
     return metric.value()
 

@@ -24,9 +24,9 @@ from onnxq.pipeline.options import options
 from onnxq.pipeline.scan import NAME, Scanner
 from onnxq.suggest import did_you_mean
 
-__all__ = ["DEFAULT_MAX", "Pipeline", "Repeat", "Step", "parse"]
+__all__ = ["Pipeline", "Repeat", "Step", "parse"]
 
-DEFAULT_MAX = 10
+_DEFAULT_MAX = 10
 """How often ``repeat`` runs at most, where the text does not say."""
 
 _DEEPEST = 32
@@ -52,11 +52,11 @@ class Repeat:
     """Steps that run until none of them edits anything, or ``max`` times."""
 
     steps: "tuple[Step | Repeat, ...]"
-    max: int = DEFAULT_MAX
+    max: int = _DEFAULT_MAX
 
     def __str__(self) -> str:
         text = f"repeat({', '.join(map(str, self.steps))})"
-        return text if self.max == DEFAULT_MAX else f"{text}{{max={self.max}}}"
+        return text if self.max == _DEFAULT_MAX else f"{text}{{max={self.max}}}"
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class _Parser(Scanner):
         steps = self.pipeline()
         self.depth -= 1
         self.expect(")", "expected ',' and another pass, or ')'")
-        limit = DEFAULT_MAX
+        limit = _DEFAULT_MAX
 
         def option(key: str, at: int) -> None:
             nonlocal limit

@@ -19,9 +19,9 @@ from onnxq.quant.operators import LINEAR
 from onnxq.quant.qdq import blocked_qparams_of, qparams_of
 from onnxq.quant.qparams import QParams
 
-__all__ = ["MAX_INPUTS", "Site", "depths", "find_site", "levels", "linear_nodes"]
+__all__ = ["Site", "depths", "find_site", "levels", "linear_nodes"]
 
-MAX_INPUTS = 8192
+_MAX_INPUTS = 8192
 """Inputs of one output beyond which the matrix of their products, float64, would exceed 0.5 GB."""
 
 
@@ -104,8 +104,8 @@ def find_site(node: ir.Node, model: ir.Model) -> Site | str:
     if any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
         return "alpha and beta are not 1"
     inputs = site.matrices(site.weight).shape[2]
-    if inputs > MAX_INPUTS:
-        return f"each of its outputs has {inputs} inputs, more than {MAX_INPUTS}"
+    if inputs > _MAX_INPUTS:
+        return f"each of its outputs has {inputs} inputs, more than {_MAX_INPUTS}"
     return site
 
 

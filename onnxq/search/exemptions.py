@@ -19,7 +19,7 @@ from onnxq.quant.plan import Plan, Role
 from onnxq.quant.recipe import Recipe, Rule, Wish
 from onnxq.targets.target import Target
 
-__all__ = ["Exemption", "Kind", "exemptions", "recipe_of", "small_weights", "wide_format"]
+__all__ = ["Exemption", "Kind", "exemptions", "recipe_of", "small_weights"]
 
 _WIDE = 16
 
@@ -60,7 +60,7 @@ def exemptions(plan: Plan, target: Target, prefer: Kind | None = None) -> list[E
     Raises:
         UsageError: the target has neither 16 bits nor float islands, or not what is preferred.
     """
-    wide, floats = wide_format(target), target.form != "integer"
+    wide, floats = _wide_format(target), target.form != "integer"
     allowed_kinds = {Kind.WIDE: wide is not None, Kind.FLOAT: floats}
     if not (any(allowed_kinds.values()) if prefer is None else allowed_kinds.get(prefer, False)):
         allowed = ", ".join(map(str, target.activations))
@@ -81,7 +81,7 @@ def small_weights(plan: Plan, bits: int = 4) -> list[Exemption]:
     return [_node(node, Kind.SMALL, Wish(weight=f"int{bits}")) for node in _weighted(plan)]
 
 
-def wide_format(target: Target) -> IntFormat | None:
+def _wide_format(target: Target) -> IntFormat | None:
     """The 16-bit format of the target, of the sign of its usual one if there are two."""
     found = [fmt for fmt in target.activations if fmt.bits == _WIDE]
     return min(found, key=lambda fmt: fmt.signed != target.activation.signed, default=None)

@@ -15,7 +15,7 @@ from onnxq.graph.numeric import Array, FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.fusion._affine import Affine, has_references, per_channel
 
-__all__ = ["Linear", "channel_operand", "fold_before", "fold_behind", "read_linear"]
+__all__ = ["Linear", "channel_operand", "fold_before", "fold_behind"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def channel_operand(node: ir.Node) -> tuple[ir.Node, FloatArray] | str | None:
         operand = constant(get_input(node, other))
         if op is None or operand is None:
             continue
-        if isinstance(linear := read_linear(op), str):
+        if isinstance(linear := _read_linear(op), str):
             return linear
         axes = 2 if op.op_type == "Gemm" else linear.weight.ndim - 1
         if (found := per_channel(operand, axes, linear.outputs)) is not None:
@@ -97,7 +97,7 @@ def channel_operand(node: ir.Node) -> tuple[ir.Node, FloatArray] | str | None:
     return None
 
 
-def read_linear(node: ir.Node) -> Linear | str:
+def _read_linear(node: ir.Node) -> Linear | str:
     """The constants of a linear node, or why they cannot be changed."""
     given = get_input(node, 2)
     weight, bias = constant(get_input(node, 1)), constant(given)
@@ -123,7 +123,7 @@ def _read(node: ir.Node, before: ir.Node, behind: ir.Node) -> Linear | str:
     """The constants of ``node``, one of two neighbours, or why these cannot become one."""
     if sole_consumer(before.outputs[0]) is not behind:
         return f"something else reads the output of the {before.op_type} before it"
-    return read_linear(node)
+    return _read_linear(node)
 
 
 def _rewrite(old: list[ir.Node], node: ir.Node, linear: Linear, x: ir.Value | None, rw: Rewriter) -> None:

@@ -14,8 +14,6 @@ from onnxq.pipeline.base import Contract, NodePass
 
 __all__ = ["FuseReduceMean"]
 
-AXES_AS_INPUT = 18
-
 _RTOL = 1e-6
 
 

@@ -7,9 +7,9 @@ import onnx_ir as ir
 from onnxq.graph.match import get_input, is_op, scalar
 from onnxq.graph.scopes import all_nodes
 
-__all__ = ["LARGEST_RANGE", "MOST_NODES", "huge_range", "nodes_when_inlined"]
+__all__ = ["MOST_NODES", "huge_range", "nodes_when_inlined"]
 
-LARGEST_RANGE = 2**24
+_LARGEST_RANGE = 2**24
 """Elements of a constant Range that are still worked out while shapes are inferred."""
 
 MOST_NODES = 2**20
@@ -17,7 +17,7 @@ MOST_NODES = 2**20
 
 
 def huge_range(model: ir.Model) -> ir.Node | None:
-    """A Range over constants with more elements than LARGEST_RANGE: onnx's inference makes them all."""
+    """A Range over constants with too many elements: onnx's inference makes them all."""
     return next((node for node in all_nodes(model) if is_op(node, "Range") and _is_huge(node)), None)
 
 
@@ -38,4 +38,4 @@ def _is_huge(node: ir.Node) -> bool:
     start, limit, step = (scalar(get_input(node, i)) for i in range(3))
     if start is None or limit is None or not step:
         return False
-    return (limit - start) / step > LARGEST_RANGE
+    return (limit - start) / step > _LARGEST_RANGE

@@ -8,7 +8,6 @@ from onnxq.evaluate.fusion.view import Codes
 from onnxq.graph.match import get_input, is_op, scalar
 
 __all__ = [
-    "_SIXTEEN",
     "bias_scale_fits",
     "is_redundant",
     "left_signed",

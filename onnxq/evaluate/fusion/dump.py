@@ -19,7 +19,7 @@ from onnxq.evaluate.fusion.view import tidied
 from onnxq.graph.match import consumers, is_op, producer
 from onnxq.targets.target import Target
 
-__all__ = ["agreement", "disagreements", "optimized", "runs_on_integers"]
+__all__ = ["agreement", "disagreements", "optimized"]
 
 _INTEGER = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger")
 _CODES = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16})
@@ -41,13 +41,13 @@ def _compared(model: ir.Model, target: Target) -> Iterator[tuple[str, bool, bool
     for i, node in enumerate(model.graph):
         node.name = f"node{i}_{node.op_type}"
     allowed = "int8*int8" not in target.slow
-    real = runs_on_integers(model, int8_allowed=allowed)
+    real = _runs_on_integers(model, int8_allowed=allowed)
     for node, verdict in predict(tidied(model), int8_allowed=allowed).items():
         if node.name in real and not is_op(node, "Identity", "Dropout"):
             yield f"{node.name} ({verdict.pattern})", verdict.integer, real[node.name]
 
 
-def runs_on_integers(model: ir.Model, *, int8_allowed: bool = False) -> dict[str, bool]:
+def _runs_on_integers(model: ir.Model, *, int8_allowed: bool = False) -> dict[str, bool]:
     """For every named node of the main graph that can be found again: whether it runs on integers."""
     made = optimized(model, int8_allowed=int8_allowed)
     by_name = {node.name: node for node in made.graph if node.name}

@@ -11,12 +11,12 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, is_float, rank
+from onnxq.graph.match import is_float, rank
 from onnxq.graph.numeric import FloatArray, IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.quant.channel_scale.unknowns import Unknowns
 
-__all__ = ["Barrier", "Rule", "Scales", "Tracer", "along", "is_one", "nothing_to_do", "only_along"]
+__all__ = ["Barrier", "Rule", "Scales", "Tracer", "along", "is_one", "only_along"]
 
 Scales: TypeAlias = Callable[[ir.Value | None], FloatArray]
 """The scale of a value, float64 that broadcasts against it; one element 1.0 where it has none."""
@@ -102,9 +102,3 @@ def along(scale: FloatArray, channels: int) -> FloatArray:
 def is_one(*scales: FloatArray) -> bool:
     """Whether nothing is scaled at all."""
     return all(bool((scale == 1.0).all()) for scale in scales)
-
-
-def nothing_to_do(node: ir.Node, scales: Scales) -> bool:
-    """Whether no value around a node has a scale."""
-    values = (*(v for v in node.inputs if v is not None and constant(v) is None), *node.outputs)
-    return is_one(*(scales(value) for value in values))

@@ -30,7 +30,7 @@ from onnxq.passes.importing.fake_quant.parameters import Refused, opset
 from onnxq.quant.formats import INT8, INT16, INT32, UINT8, UINT16, IntFormat
 from onnxq.quant.qdq import scale_and_zero_point
 
-__all__ = ["Quantizer", "check_scale", "dequantize_codes", "emit", "nearest_whole", "pair"]
+__all__ = ["Quantizer", "check_scale", "emit", "pair"]
 
 _TINY = float(np.finfo(np.float32).tiny)
 _WHOLE = 1e-3
@@ -89,10 +89,10 @@ def emit(x: ir.Value, q: Quantizer, rw: Rewriter, *, codes: FloatArray | None = 
     _check_length(x, q)
     if codes is not None:
         name = x.name or "weight"
-        return dequantize_codes(np.clip(codes, q.low, q.high), scale, zero_point, q.axis, rw, name)
+        return _dequantize_codes(np.clip(codes, q.low, q.high), scale, zero_point, q.axis, rw, name)
     if x.dtype not in (None, ir.DataType.FLOAT):
         raise Refused(f"it quantizes {x.dtype.name.lower() if x.dtype else '?'}; Q/DQ here is float32")
-    inner, outer = nearest_whole(q.zero_point), nearest_whole(zero_point)
+    inner, outer = _nearest_whole(q.zero_point), _nearest_whole(zero_point)
     fmt, move = _format(opset(rw), q, inner, outer)
     low, high = q.low + move, q.high + move
     inner, outer = ((z + move).astype(fmt.dtype) for z in (inner, outer))
@@ -129,7 +129,7 @@ def pair(
     return rw.op("DequantizeLinear", [codes, *second], attributes, like=x, dtype=ir.DataType.FLOAT)
 
 
-def dequantize_codes(
+def _dequantize_codes(
     codes: FloatArray,
     scale: FloatArray,
     zero_point: FloatArray,
@@ -145,9 +145,9 @@ def dequantize_codes(
     shift = Quantizer(scale, zero_point, 0, 0, axis)
     zero: FloatArray
     try:
-        zero = nearest_whole(zero_point).astype(np.float64)
+        zero = _nearest_whole(zero_point).astype(np.float64)
     except Refused:
-        zero, codes, scale = nearest_whole(2 * zero_point).astype(np.float64), 2 * codes, scale / 2
+        zero, codes, scale = _nearest_whole(2 * zero_point).astype(np.float64), 2 * codes, scale / 2
     centred = codes - shift.along(zero, codes.ndim)
     fmt, zero, codes = _constant_format(opset(rw), centred, zero, codes)
     params = scale, np.broadcast_to(zero, scale.shape).astype(fmt.dtype)
@@ -157,7 +157,7 @@ def dequantize_codes(
     return rw.op("DequantizeLinear", inputs, attributes, dtype=kind, shape=shape)
 
 
-def nearest_whole(zero_point: FloatArray) -> IntArray:
+def _nearest_whole(zero_point: FloatArray) -> IntArray:
     """Zero points as int64.
 
     Raises:

@@ -24,7 +24,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.importing.fake_quant.parameters import Refused, required, settled
 from onnxq.passes.importing.fake_quant.quantizer import Quantizer, emit
 
-__all__ = ["OPERATORS", "nudged"]
+__all__ = ["OPERATORS"]
 
 
 def with_args(node: ir.Node, rw: Rewriter) -> None:
@@ -52,7 +52,7 @@ def with_vars_per_channel(node: ir.Node, rw: Rewriter) -> None:
     _replace(node, low, high, axes - 1, rw)
 
 
-def nudged(low: FloatArray, high: FloatArray, bits: int, narrow: bool) -> tuple[FloatArray, FloatArray]:
+def _nudged(low: FloatArray, high: FloatArray, bits: int, narrow: bool) -> tuple[FloatArray, FloatArray]:
     """Scale and nudged zero point, float64 holding what TensorFlow computes in float32."""
     first, last = np.float32(narrow), np.float32(2**bits - 1)
     low, high = low.astype(np.float32), high.astype(np.float32)
@@ -72,7 +72,7 @@ def _replace(node: ir.Node, low: FloatArray, high: FloatArray, axis: int | None,
     x = get_input(node, 0)
     if x is None or not 2 <= bits <= 16:
         raise Refused(f"it has {bits} bits; expected 2 to 16")
-    scale, zero_point = nudged(low, high, bits, narrow)
+    scale, zero_point = _nudged(low, high, bits, narrow)
     q = Quantizer(scale, zero_point, int(narrow), 2**bits - 1, axis)
     real = settled(x)
     codes = None
