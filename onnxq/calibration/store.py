@@ -66,11 +66,6 @@ class StatisticsFile:
         """Whether every value has seen every sample."""
         return all(record.seen == Intervals.whole(self.samples) for record in self.values.values())
 
-    @property
-    def unseen(self) -> list[str]:
-        """Values that never held anything: the branch that makes them was not taken."""
-        return [name for name, r in self.values.items() if r.seen and getattr(r.statistic, "count", 1) == 0]
-
     def require_model(self, fingerprint: str, path: Path | None = None) -> None:
         """Refuse statistics of another model.
 
