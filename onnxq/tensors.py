@@ -58,9 +58,8 @@ def tensor_slots(model: ir.Model) -> Iterator[Slot]:
     """Every tensor of every scope: initializers and attributes, in the order of the graph."""
     for scope in scopes(model):
         if isinstance(scope.graph, ir.Graph):
-            for value in list(scope.graph.initializers.values()):
-                if value.const_value is not None:
-                    yield Slot(value.const_value, value)
+            values = list(scope.graph.initializers.values())
+            yield from (Slot(v.const_value, v) for v in values if v.const_value is not None)
         for node in scope.graph:
             yield from _attribute_slots(node)
 

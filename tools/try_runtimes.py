@@ -150,6 +150,17 @@ def trials(args: argparse.Namespace, runtime: Runtime, models: Sequence[Source])
                 print(f"{runtime.name:18} {source.name:17} {form:8} has no such form: {reason.strip()[:140]}")
 
 
+def verdict(runtime: Runtime, python: Path, trial: Trial, folder: Path) -> tuple[bool, str]:
+    """Whether a runtime did what it promises, and the words for it."""
+    if lacking := runtime.lacks & {node.op_type for node in trial.model.graph.node}:
+        return True, f"has no {', '.join(sorted(lacking))}"
+    try:
+        found = judge(runtime, python, trial, folder)
+    except Failed as error:
+        return False, f"fails: {str(error)[:300]}"
+    return found.good, str(found)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     names = [runtime.name for runtime in RUNTIMES]
     parser = argparse.ArgumentParser(description="Compare models code by code across runtimes.")
@@ -169,18 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for runtime in (runtime for runtime in RUNTIMES if runtime.name in args.only):
             python = interpreter(runtime, args.venvs)
             for trial in trials(args, runtime, models):
-                title = f"{runtime.name:18} {trial.name:17} {trial.form:8}"
-                if lacking := runtime.lacks & {node.op_type for node in trial.model.graph.node}:
-                    print(f"{title} has no {', '.join(sorted(lacking))}", flush=True)
-                    continue
-                try:
-                    found = judge(runtime, python, trial, Path(name))
-                except Failed as error:
-                    wrong += 1
-                    print(f"{title} fails: {str(error)[:300]}", flush=True)
-                    continue
-                wrong += not found.good
-                print(f"{title} {found}", flush=True)
+                good, says = verdict(runtime, python, trial, Path(name))
+                wrong += not good
+                print(f"{runtime.name:18} {trial.name:17} {trial.form:8} {says}", flush=True)
     return 1 if wrong else 0
 
 

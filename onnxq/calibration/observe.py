@@ -129,16 +129,21 @@ class Sweep:
         while jobs:  # each array is let go of as soon as it is counted
             job = jobs.pop()
             for place, (index, sample) in enumerate(group):
-                try:
-                    _add(job, job.arrays[place], index, sample)
-                except _NotFiniteDataError as error:
-                    if self.options.skip_bad:
-                        self.skipped.setdefault(job.name, []).append(index)
-                    else:
-                        failures.append((place, job.order, error))
-                except DataError as error:
+                if (error := self._failure(job, job.arrays[place], index, sample)) is not None:
                     failures.append((place, job.order, error))
         return failures
+
+    def _failure(self, job: _Job, array: Array, index: int, sample: Sample) -> DataError | None:
+        """Count one array; what is wrong with it, unless that is forgiven."""
+        try:
+            _add(job, array, index, sample)
+        except _NotFiniteDataError as error:
+            if not self.options.skip_bad:
+                return error
+            self.skipped.setdefault(job.name, []).append(index)
+        except DataError as error:
+            return error
+        return None
 
 
 def observe(

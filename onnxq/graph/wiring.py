@@ -21,11 +21,7 @@ def check_wiring(model: ir.Model) -> None:
     """
     for scope in scopes(model):
         for node in scope.graph:
-            if not node.op_type:
-                raise _invalid(f"the node that makes '{node.outputs[0].name}' names no operator")
-            for value in node.inputs:
-                if value is not None and _is_lost(value):
-                    raise _invalid(f"{describe(node)} reads '{value.name}', which nothing makes")
+            _check_node(node)
         for value in scope.graph.outputs:
             if _is_lost(value):
                 raise _invalid(f"nothing makes '{value.name}', an output of {scope.path}")
@@ -33,6 +29,14 @@ def check_wiring(model: ir.Model) -> None:
     for root in roots:
         if not _is_ordered(root, set()):
             _sort(root)
+
+
+def _check_node(node: ir.Node) -> None:
+    if not node.op_type:
+        raise _invalid(f"the node that makes '{node.outputs[0].name}' names no operator")
+    for value in node.inputs:
+        if value is not None and _is_lost(value):
+            raise _invalid(f"{describe(node)} reads '{value.name}', which nothing makes")
 
 
 def _is_lost(value: ir.Value) -> bool:

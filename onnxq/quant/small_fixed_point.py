@@ -83,14 +83,11 @@ def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
     """One term, of any length."""
     (term,) = fixed.terms
     least, most = interval_of_codes(term, fixed)
-    base = term.real * (least + term.bias) + fixed.constant + fixed.zero_point
-    base = np.where(most == least, np.clip(base, fixed.low, fixed.high), base)
-    lowest = float(np.min(np.minimum(base, base + term.real * (most - least))))
-    window = max(-fixed.low, math.ceil(-0.5 - lowest))
+    base, window = _base(term, fixed, least, most)
     split, power = _division(term.real, most - least, shift, word)
-    multiplier = np.rint(np.ldexp(term.real, power + shift + split)).astype(np.int64)
+    whole = np.rint(np.ldexp(term.real, power + shift + split)).astype(np.int64)
     # both halves have the sign of M, so that no sum of products is longer than the result
-    sign, size = np.sign(multiplier), np.abs(multiplier)
+    sign, size = np.sign(whole), np.abs(whole)
     rest, multiplier = sign * (size & ((1 << split) - 1)), sign * (size >> split)
     half = np.where(power > 0, np.int64(1) << np.maximum(power - 1, 0), 0)
     rounding = 1 << (shift - 1)
@@ -99,16 +96,8 @@ def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
     parts = multiplier * longest, rest * longest
     reach = parts[0] + sign * (np.abs(parts[1]) >> split) - (sign < 0)
     addend = np.maximum(addend, -rounding - np.minimum(reach, 0))
-    if not _fits(
-        word,
-        most - least + half,
-        *parts,
-        reach,
-        addend,
-        addend + rounding,
-        reach + addend,
-        reach + addend + rounding,
-    ):
+    sums = addend, addend + rounding, reach + addend, reach + addend + rounding
+    if not _fits(word, most - least + half, *parts, reach, *sums):
         return None
     clamped = bool((least > term.low).any() or (most < term.high).any())
     direct = addend - multiplier * least
@@ -128,6 +117,14 @@ def _one(fixed: FixedPoint, shift: int, word: int) -> SmallFixedPoint | None:
         rest=shrink(rest) if rest.any() else None,
         split=split,
     )
+
+
+def _base(term: Term, fixed: FixedPoint, least: IntArray, most: IntArray) -> tuple[FloatArray, int]:
+    """What ``least`` gives, in output codes, and what must be added so that no result is negative."""
+    base = term.real * (least + term.bias) + fixed.constant + fixed.zero_point
+    base = np.where(most == least, np.clip(base, fixed.low, fixed.high), base)
+    lowest = float(np.min(np.minimum(base, base + term.real * (most - least))))
+    return base, max(-fixed.low, math.ceil(-0.5 - lowest))
 
 
 def interval_of_codes(term: Term, fixed: FixedPoint) -> tuple[IntArray, IntArray]:

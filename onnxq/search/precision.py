@@ -123,7 +123,7 @@ class _Search:
             if age < len(chosen) and queue and -merit > queue[0][0]:
                 heapq.heappush(queue, (-merit, len(chosen), i))
                 continue
-            if self.budget.size is None and self.noise(then) > self.noise(now) * (1 - _NEGLIGIBLE):
+            if self.budget.size is None and self.is_no_better(then, now):
                 continue
             chosen, now = candidate, then
             self.report(chosen, now)
@@ -135,7 +135,7 @@ class _Search:
         hopeless: set[str] = set()
         for later in (False, True):
             rest = [
-                i
+                (i, move)
                 for i, move in enumerate(moves)
                 if (move.kind is Kind.WIDE and move.where[0] in floats) is later
                 and not (later and move.where[0] in hopeless)
@@ -145,10 +145,9 @@ class _Search:
                     self.late = True
                     return
                 batch = rest[at : at + _BATCH]
-                for i, then in zip(batch, self.effect([(moves[i],) for i in batch], ()), strict=True):
-                    yield i, self.merit(now, then, (), moves[i])
-                    if self.noise(then) > self.noise(now) * (1 - _NEGLIGIBLE):
-                        hopeless.add(moves[i].where[0])
+                pairs = list(zip(batch, self.effect([(move,) for _, move in batch], ()), strict=True))
+                yield from ((i, self.merit(now, then, (), move)) for (i, move), then in pairs)
+                hopeless |= {move.where[0] for (_, move), then in pairs if self.is_no_better(then, now)}
                 self.context.progress("mixed precision, each alone", at + len(batch), len(rest))
 
     def backward(self, chosen: tuple[Exemption, ...]) -> tuple[Exemption, ...]:
@@ -186,6 +185,9 @@ class _Search:
         goal = self.budget.sqnr if self.budget.sqnr is not None else 200.0
         ratios = [min(10 ** (-min(dB, goal) / 10), _LOUDEST) for dB in effect.outputs.values()]
         return max(ratios) + 0.01 * sum(ratios) / len(ratios) if ratios else 0.0
+
+    def is_no_better(self, then: Effect, now: Effect) -> bool:
+        return self.noise(then) > self.noise(now) * (1 - _NEGLIGIBLE)
 
     def done(self, chosen: tuple[Exemption, ...], now: Effect) -> bool:
         return self.budget.coverage is None and self.holds(chosen, now)
