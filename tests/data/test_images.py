@@ -122,7 +122,8 @@ def test_text_and_options_are_one(options: Preprocessing) -> None:
 )
 def test_any_text_is_understood_or_wrong_use(text: str) -> None:
     with contextlib.suppress(UsageError):
-        Preprocessing.parse(text)
+        understood = Preprocessing.parse(text)
+        assert Preprocessing.parse(str(understood)) == understood
 
 
 @pytest.mark.parametrize(

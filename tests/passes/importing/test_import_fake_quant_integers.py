@@ -165,3 +165,4 @@ def test_a_zero_point_that_is_left_out_is_written(onnx_text: Text) -> None:
     ImportFakeQuant().run(model, Context())
     zeros = [constant(node.inputs[2]) for node in all_nodes(model)]
     assert [zero.dtype.name for zero in zeros if zero is not None] == ["uint8", "uint8", "int8"]
+    assert not any(zero.any() for zero in zeros if zero is not None)
