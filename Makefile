@@ -8,14 +8,14 @@ demo: .venv/user            ## quantize an embedded model to strict integers and
 	$(BIN)/python tools/demo.py
 
 test: .venv/dev             ## all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/dev            ## format, lint, types, wheel, tests: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python tools/check_wheel.py
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: .venv/dev            ## speed of the pass manager and of calibration; ratios, not tests
 	$(BIN)/python tools/bench_passes.py

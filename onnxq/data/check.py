@@ -66,7 +66,11 @@ def check_samples(samples: Samples, specs: Sequence[InputSpec]) -> CheckedSample
 
 
 def fit(sample: Sample, specs: Sequence[InputSpec]) -> Sample:
-    """One sample with the model's inputs in their order and of their dtypes; see :func:`check_samples`."""
+    """One sample with the model's inputs in their order and of their dtypes.
+
+    Raises:
+        DataError: as for :func:`check_samples`; names the sample and the input.
+    """
     names = [spec.name for spec in specs]
     for name in names:
         if name not in sample.feeds:

@@ -70,6 +70,7 @@ class Effect:
 
     @property
     def worst(self) -> float:
+        """SQNR in dB of the worst output."""
         return min(self.outputs.values(), default=math.inf)
 
 

@@ -34,9 +34,11 @@ class Meter:
         self._samples = self._mismatched = 0
 
     def pick(self, reference: Outputs, test: Outputs) -> tuple[Array, Array]:
+        """Its two arrays among the outputs of both models."""
         return reference[self.name], test[self.test_name]
 
     def update(self, reference: Outputs, test: Outputs) -> None:
+        """Add one sample; arrays of different sizes are counted, not compared."""
         r, t = self.pick(reference, test)
         if _sizes(r) != _sizes(t):
             self._mismatched += 1
@@ -50,6 +52,7 @@ class Meter:
             metric.update(r, t)
 
     def value(self) -> TensorComparison:
+        """What all samples say together; NaN where none could be compared."""
         measured = self._samples > 0
         match = self._code_match if measured else None
         return TensorComparison(
@@ -67,6 +70,11 @@ class Meter:
 
 
 def output_meters(reference: Session, test: Session) -> list[Meter]:
+    """One meter for each output of numbers that both models have.
+
+    Raises:
+        ModelError: they have none in common, or one is integer and nothing says what its codes stand for.
+    """
     ours, theirs = (
         {port.name: port.dtype.kind for port in session.outputs if port.dtype.kind in "biuf"}
         for session in (reference, test)

@@ -61,14 +61,17 @@ class Scanner:
         return words
 
     def quoted(self) -> str:
+        """The text between quotes, where a backslash keeps the next character."""
         text = self.match(_QUOTED, "expected a closing quote (')")
         return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
 
     def blanks(self) -> None:
+        """Pass over blanks and comments."""
         if found := _BLANKS.match(self.text, self.at):
             self.at = found.end()
 
     def accept(self, symbol: str) -> bool:
+        """Pass over a symbol and the blanks around it, if it is here."""
         self.blanks()
         if not self.text.startswith(symbol, self.at):
             return False
@@ -77,10 +80,12 @@ class Scanner:
         return True
 
     def expect(self, symbol: str, complaint: str) -> None:
+        """Pass over a symbol that has to be here."""
         if not self.accept(symbol):
             self.fail(complaint)
 
     def match(self, pattern: re.Pattern[str], complaint: str) -> str:
+        """Pass over what has to be here; returns it."""
         found = pattern.match(self.text, self.at)
         if found is None:
             self.fail(complaint)

@@ -41,10 +41,12 @@ class Clock:
 
     @property
     def is_over(self) -> bool:
+        """Whether the part of the budget is used up."""
         return self.left <= 0
 
     @property
     def left(self) -> float:
+        """Seconds of that part; negative when it is over."""
         return self._begin + self.until * self.budget - monotonic()
 
 

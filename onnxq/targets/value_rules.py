@@ -28,12 +28,14 @@ __all__ = [
 
 
 def zero_point(model: ir.Model, target: Target) -> Breaches:
+    """Every Q and DQ has a zero point."""
     for node in coders(model):
         if get_input(node, 2) is None:
             yield place(node), "has no zero point; write it out, zeros too"
 
 
 def rank_of_parameters(model: ir.Model, target: Target) -> Breaches:
+    """Scales are constant, of rank 0 or 1, and zero points of the same shape."""
     for node in coders(model):
         scale, zero = constant(get_input(node, 1)), constant(get_input(node, 2))
         if scale is None:
@@ -51,6 +53,7 @@ def rank_of_parameters(model: ir.Model, target: Target) -> Breaches:
 
 
 def dtype(model: ir.Model, target: Target) -> Breaches:
+    """Activations have a format that the target takes."""
     allowed = {str(fmt) for fmt in target.activations}
     for node, qparams in activations(model):
         if str(qparams.format) not in allowed:
@@ -58,6 +61,7 @@ def dtype(model: ir.Model, target: Target) -> Breaches:
 
 
 def symmetric(model: ir.Model, target: Target) -> Breaches:
+    """Where the target is symmetric, zero points of activations are in the middle of their format."""
     for node, qparams in activations(model) if target.symmetric else ():
         middle = 0 if qparams.format.signed else 1 << (qparams.format.bits - 1)
         if (qparams.zero_point != middle).any():
@@ -65,6 +69,7 @@ def symmetric(model: ir.Model, target: Target) -> Breaches:
 
 
 def power_of_two(model: ir.Model, target: Target) -> Breaches:
+    """Scales are powers of two where the target wants that of weights or activations."""
     of_weights = {pair for pair, _, _ in weights(model)}
     for node in coders(model):
         wanted = target.weight_power_of_two if node in of_weights else target.activation_power_of_two
@@ -87,6 +92,7 @@ def clamp(model: ir.Model, target: Target) -> Breaches:
 
 
 def fixed_range(model: ir.Model, target: Target) -> Breaches:
+    """The result of a function of known range has the scale of that range."""
     for node in all_nodes(model):
         if not is_op(node, *target.fixed_range) or _joined(node.outputs[0], target):
             continue
@@ -107,6 +113,7 @@ def _joined(value: ir.Value, target: Target) -> bool:
 
 
 def move(model: ir.Model, target: Target) -> Breaches:
+    """An operator that only moves values has one scale on all sides."""
     for node in all_nodes(model):
         if kind(node, target) is not Kind.MOVE:
             continue
@@ -118,6 +125,7 @@ def move(model: ir.Model, target: Target) -> Breaches:
 
 
 def open_end(model: ir.Model, target: Target) -> Breaches:
+    """Behind a product on integers, and what it takes in, there is a Q."""
     for node in all_nodes(model):
         on_integers = is_op(node, *(LINEAR & target.compute - target.float_output))
         if not on_integers or any(dequantized(value) is None for value in node.inputs[:2]):

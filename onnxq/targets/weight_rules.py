@@ -17,6 +17,7 @@ _EXACT = 1e-6
 
 
 def weight(model: ir.Model, target: Target) -> Breaches:
+    """Weights are integer constants with zero point 0, within the target's bits."""
     for pair, qparams, node in weights(model):
         codes = constant(pair.inputs[0])
         if codes is None:
@@ -30,6 +31,7 @@ def weight(model: ir.Model, target: Target) -> Breaches:
 
 
 def granularity(model: ir.Model, target: Target) -> Breaches:
+    """Scales per channel only where the target has them, along the output channels."""
     for pair, qparams, node in weights(model):
         if qparams.axis is None:
             continue
@@ -44,6 +46,7 @@ def granularity(model: ir.Model, target: Target) -> Breaches:
 
 
 def bias(model: ir.Model, target: Target) -> Breaches:
+    """Biases are int32 with zero point 0 at the scale s_x·s_w, or float where the target wants that."""
     for _, weight_qparams, node in weights(model):
         x, value = dequantized(get_input(node, 0)), _bias(node)
         if x is None or value is None:

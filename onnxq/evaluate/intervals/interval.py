@@ -50,10 +50,12 @@ class Interval:
 
     @property
     def least(self) -> int:
+        """The smallest of all lower bounds."""
         return int(np.min(self.low))
 
     @property
     def greatest(self) -> int:
+        """The largest of all upper bounds."""
         return int(np.max(self.high))
 
     @property
@@ -68,6 +70,7 @@ class Interval:
         return max((-self.least - 1).bit_length() if signed else 0, self.greatest.bit_length()) + signed
 
     def within(self, low: int, high: int) -> bool:
+        """Whether nothing in it is beyond ``low`` or ``high``."""
         return low <= self.least and self.greatest <= high
 
     def corners(self, other: "Interval", op: Callable[[Any, Any], Any]) -> "Interval":
@@ -76,6 +79,7 @@ class Interval:
         return Interval(_reduce(np.minimum, ends), _reduce(np.maximum, ends))
 
     def union(self, other: "Interval") -> "Interval":
+        """What is in either, and all between."""
         low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
         return Interval(np.asarray(low, object), np.asarray(high, object))
 
@@ -86,6 +90,7 @@ class Interval:
         return Interval(np.asarray(ends[0], object), np.asarray(tops[1], object))
 
     def plus(self, number: int) -> "Interval":
+        """All numbers, ``number`` further up."""
         return Interval(np.asarray(self.low + number, object), np.asarray(self.high + number, object))
 
 

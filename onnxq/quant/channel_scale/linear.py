@@ -33,10 +33,12 @@ class Weight:
 
     @property
     def inputs(self) -> int:
+        """Channels of the data, over all groups."""
         return int(self.matrix.shape[0] * self.matrix.shape[2])
 
     @property
     def outputs(self) -> int:
+        """Channels of the output, over all groups."""
         return int(self.matrix.shape[0] * self.matrix.shape[1])
 
 
