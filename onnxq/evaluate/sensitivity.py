@@ -16,7 +16,7 @@ single roundings nearly add up in power: what stands at the top is where 16 bits
 Settings that round the same (a layer without weights, a value that one layer reads) are run once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -72,6 +72,14 @@ class _Layer:
     weights: Setting
     activations: Setting
 
+    @property
+    def both(self) -> Setting:
+        return self.weights | self.activations
+
+    def effect(self, effects: Mapping[Setting, Effect], nothing: Effect) -> LayerEffect:
+        weights, activations = effects.get(self.weights), effects.get(self.activations)
+        return LayerEffect(self.node, self.op, weights, activations, effects.get(self.both, nothing))
+
 
 def sensitivity(model: ir.Model, context: Context, inserter: Inserter, limit: int = SAMPLES) -> Sensitivity:
     """Measure a prepared float model, calibrated on all samples of ``context``, on ``limit`` of them.
@@ -85,22 +93,40 @@ def sensitivity(model: ir.Model, context: Context, inserter: Inserter, limit: in
     bench = Bench.of(model, context, inserter, [plan], limit)
     full = bench.setting(plan)
     layers = list(_layers(bench, plan, full))
-    values = {d.value: bench_part(full, {d.value}) for d in plan.values if d.role is Role.ACTIVATION}
+    values = {d.value: _alone(full, d.value) for d in plan.values if d.role is Role.ACTIVATION}
     asked: list[Setting] = [full, *values.values()]
     for layer in layers:
-        asked += [layer.weights, layer.activations, layer.weights | layer.activations]
+        asked += [layer.weights, layer.activations, layer.both]
     distinct = list(dict.fromkeys(setting for setting in asked if setting.reads or setting.outputs))
     measured = bench.measure(distinct, None, context.progress, "sensitivity")
     effects = dict(zip(distinct, measured, strict=True))
-    found = [effects.get(setting) for setting in asked]
-    return _ranked(context, plan, model, bench, layers, found, len(distinct), perf_counter() - start)
+    everything = effects.get(full) or Effect({})
+    nothing = Effect({name: float("inf") for name in everything.outputs})
+    of_layers = [layer.effect(effects, nothing) for layer in layers]
+    makers = _makers(model)
+    of_values = [
+        ValueEffect(
+            d.value, makers.get(d.value, "input"), str(d.format), effects.get(values[d.value], nothing)
+        )
+        for d in plan.values
+        if d.role is Role.ACTIVATION
+    ]
+    return Sensitivity(
+        plan.target,
+        len(bench.samples),
+        everything,
+        tuple(sorted(of_layers, key=lambda layer: layer.both.worst)),
+        tuple(sorted(of_values, key=lambda value: value.effect.worst)),
+        len(distinct),
+        perf_counter() - start,
+    )
 
 
-def bench_part(full: Setting, names: set[str]) -> Setting:
-    """The roundings of some values, everywhere."""
+def _alone(full: Setting, name: str) -> Setting:
+    """The roundings of one value, everywhere."""
     return Setting(
-        {key: rounding for key, rounding in full.reads.items() if key[1] in names},
-        {name: rounding for name, rounding in full.outputs.items() if name in names},
+        {key: rounding for key, rounding in full.reads.items() if key[1] == name},
+        {output: rounding for output, rounding in full.outputs.items() if output == name},
     )
 
 
@@ -121,40 +147,6 @@ def _layers(bench: Bench, plan: Plan, full: Setting) -> Iterator[_Layer]:
             reads = {key: full.reads[key] for key in keys if key[1] not in constants}
             if keys or outputs:
                 yield _Layer(node, quantized[node], weights, Setting(reads, outputs))
-
-
-def _ranked(
-    context: Context,
-    plan: Plan,
-    model: ir.Model,
-    bench: Bench,
-    layers: Sequence[_Layer],
-    found: Sequence[Effect | None],
-    measured: int,
-    seconds: float,
-) -> Sensitivity:
-    makers = _makers(model)
-    activations = [d for d in plan.values if d.role is Role.ACTIVATION]
-    everything = found[0] or Effect({})
-    nothing = Effect({name: float("inf") for name in everything.outputs})
-    values = [
-        ValueEffect(d.value, makers.get(d.value, "input"), str(d.format), effect or nothing)
-        for d, effect in zip(activations, found[1:], strict=False)
-    ]
-    rest = found[1 + len(activations) :]
-    made = [
-        LayerEffect(layer.node, layer.op, rest[3 * i], rest[3 * i + 1], rest[3 * i + 2] or nothing)
-        for i, layer in enumerate(layers)
-    ]
-    return Sensitivity(
-        plan.target,
-        len(bench.samples),
-        everything,
-        tuple(sorted(made, key=lambda layer: layer.both.worst)),
-        tuple(sorted(values, key=lambda value: value.effect.worst)),
-        measured,
-        seconds,
-    )
 
 
 def _makers(model: ir.Model) -> Mapping[str, str]:

@@ -30,7 +30,7 @@ from onnxq.passes.importing.fake_quant.parameters import Refused, opset
 from onnxq.quant.formats import INT8, INT16, INT32, UINT8, UINT16, IntFormat
 from onnxq.quant.qdq import scale_and_zero_point
 
-__all__ = ["Quantizer", "check_scale", "emit", "pair"]
+__all__ = ["Quantizer", "check_scale", "emit"]
 
 _TINY = float(np.finfo(np.float32).tiny)
 _WHOLE = 1e-3
@@ -90,8 +90,14 @@ def emit(x: ir.Value, q: Quantizer, rw: Rewriter, *, codes: FloatArray | None = 
     if codes is not None:
         name = x.name or "weight"
         return _dequantize_codes(np.clip(codes, q.low, q.high), scale, zero_point, q.axis, rw, name)
+    return _pair(x, q, rw)
+
+
+def _pair(x: ir.Value, q: Quantizer, rw: Rewriter) -> ir.Value:
+    """QuantizeLinear and DequantizeLinear; a Clip where the type is wider, per channel of the codes."""
     if x.dtype not in (None, ir.DataType.FLOAT):
         raise Refused(f"it quantizes {x.dtype.name.lower() if x.dtype else '?'}; Q/DQ here is float32")
+    scale, zero_point = q.out
     inner, outer = _nearest_whole(q.zero_point), _nearest_whole(zero_point)
     fmt, move = _format(opset(rw), q, inner, outer)
     low, high = q.low + move, q.high + move
@@ -100,33 +106,15 @@ def emit(x: ir.Value, q: Quantizer, rw: Rewriter, *, codes: FloatArray | None = 
     narrower = (low, high) != (fmt.qmin, fmt.qmax)
     if narrower and q.axis is None:
         x = _clip(x, (low - float(inner)) * q.scale, (high - float(inner)) * q.scale, rw)
-    limits = (low, high) if narrower and q.axis is not None else None
-    return pair(x, name, (q.scale, inner), (scale, outer), fmt, q.axis, rw, limits)
-
-
-def pair(
-    x: ir.Value,
-    name: str,
-    inner: tuple[FloatArray, IntArray],
-    outer: tuple[FloatArray, IntArray],
-    fmt: IntFormat,
-    axis: int | None,
-    rw: Rewriter,
-    limits: tuple[int, int] | None = None,
-) -> ir.Value:
-    """Prepare QuantizeLinear, a Clip of the codes if ``limits`` are given, and DequantizeLinear.
-
-    ``name`` is what the names of scale and zero point derive from.
-    """
-    first = _constants(inner, name, rw)
-    same = all(np.array_equal(a, b) for a, b in zip(inner, outer, strict=True))
-    second = first if same else _constants(outer, f"{name}_out", rw)
-    attributes = {} if axis is None else {"axis": axis}
-    codes = rw.op("QuantizeLinear", [x, *first], attributes, like=x, dtype=fmt.ir_dtype)
-    if limits is not None:
-        bounds = [rw.const(np.asarray(n, fmt.dtype), f"{name}_code") for n in limits]
-        codes = rw.op("Clip", [codes, *bounds], like=codes)
-    return rw.op("DequantizeLinear", [codes, *second], attributes, like=x, dtype=ir.DataType.FLOAT)
+    first = _constants((q.scale, inner), name, rw)
+    same = np.array_equal(q.scale, scale) and np.array_equal(inner, outer)
+    second = first if same else _constants((scale, outer), f"{name}_out", rw)
+    attributes = {} if q.axis is None else {"axis": q.axis}
+    made = rw.op("QuantizeLinear", [x, *first], attributes, like=x, dtype=fmt.ir_dtype)
+    if narrower and q.axis is not None:
+        bounds = [rw.const(np.asarray(n, fmt.dtype), f"{name}_code") for n in (low, high)]
+        made = rw.op("Clip", [made, *bounds], like=made)
+    return rw.op("DequantizeLinear", [made, *second], attributes, like=x, dtype=ir.DataType.FLOAT)
 
 
 def _dequantize_codes(
