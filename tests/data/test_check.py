@@ -9,20 +9,13 @@ from onnxq.data.samples import InputSpec
 from onnxq.data.source import Source, open_samples
 from onnxq.errors import DataError
 
-IMAGE = InputSpec("image", np.dtype(np.float32), (None, 3, 4, 4))
-PAIR = [
-    InputSpec("ids", np.dtype(np.int64), (None, None)),
-    InputSpec("mask", np.dtype(np.float32), (1, None)),
-]
-DATA = np.random.default_rng(0).normal(size=(5, 1, 3, 4, 4)).astype(np.float32)
-FEEDS = [{"image": x} for x in DATA]
+from .feeds import DATA, FEEDS, GOOD, IMAGE, PAIR
 
 
 def sample_with(array: np.ndarray, key: str = "image") -> list[dict[str, np.ndarray]]:
     return [FEEDS[0], {key: array}]
 
 
-GOOD = DATA[0]
 NAN = np.where(GOOD.max() == GOOD, np.nan, GOOD)
 
 

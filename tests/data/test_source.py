@@ -16,14 +16,7 @@ from onnxq.data.source import Source, open_samples
 from onnxq.data.synthetic import RandomDataWarning
 from onnxq.errors import DataError, ModelError, UsageError
 
-IMAGE = InputSpec("image", np.dtype(np.float32), (None, 3, 4, 4))
-PAIR = [
-    InputSpec("ids", np.dtype(np.int64), (None, None)),
-    InputSpec("mask", np.dtype(np.float32), (1, None)),
-]
-DATA = np.random.default_rng(0).normal(size=(5, 1, 3, 4, 4)).astype(np.float32)
-FEEDS = [{"image": x} for x in DATA]
-GOOD = DATA[0]
+from .feeds import DATA, FEEDS, GOOD, IMAGE, PAIR
 
 
 class Reader(CalibrationDataReader):  # type: ignore[misc]
