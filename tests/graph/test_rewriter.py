@@ -1,10 +1,13 @@
 """What is prepared, and every small edit: valid, counted honestly, public names and types kept."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
+import onnxq
 from onnxq.graph.match import constant
 from onnxq.graph.numeric import Array
 from onnxq.graph.rewriter import Rewriter, describe
@@ -145,3 +148,9 @@ def test_many_edits_take_linear_time_per_edit(onnx_text: OnnxText) -> None:
     verify(model)
     assert rw.edits == count
     assert set(ops(model)) == {"Abs", "Relu"}
+
+
+def test_nothing_but_the_rewriter_cuts_into_graphs() -> None:
+    package = Path(onnxq.__file__).parent
+    files = [*package.rglob("*.py"), *(package / "passes").resolve().rglob("*.py")]
+    assert [f.name for f in files if re.search(r"import.*\bsurgery\b", f.read_text())] == ["rewriter.py"]
