@@ -49,7 +49,7 @@ class Entry:
     def calibration(self, n, seed=0): return iter(IMAGES[-n:])
     def evaluate(self, path, *, threads, limit, optimize):
         ort.InferenceSession(path)
-        return {{"metric_name": "top1", "float_metric": 0.75, "metric": 0.5}}
+        return {{"metric_name": "top1", "float_metric": 0.75, "metric": 0.5, "sqnr_db": 20.0}}
 
 def names(): return ["digits_cnn", "sums", "missing"]
 def load(name): return Entry(name, Path("{here}" if name != "digits_cnn" else "{models}") / f"{{name}}.onnx")
@@ -133,8 +133,8 @@ def test_the_reference_is_asked(
     forms: Forms, samples: list[dict[str, Array]], monkeypatch: pytest.MonkeyPatch, shift: int
 ) -> None:
     class Other:
-        def __init__(self, model: onnx.ModelProto) -> None:
-            self.real = ReferenceEvaluator(model)
+        def __init__(self, model: onnx.ModelProto, new_ops: list[type]) -> None:
+            self.real = ReferenceEvaluator(model, new_ops=new_ops)
 
         def run(self, names: Sequence[str], feeds: dict[str, Array]) -> list[Array]:
             arrays = [np.asarray(array) for array in self.real.run(names, feeds)]
@@ -142,6 +142,16 @@ def test_the_reference_is_asked(
 
     monkeypatch.setattr("strict_codes.ReferenceEvaluator", Other)
     assert list(equals_reference(forms[1], samples[:2])) == [shift == 0] * 2
+
+
+def test_the_reference_pads_integers_too() -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 19]>
+        g (uint8[1,1,4,4] x) => (uint8[1,1,4,4] y) {
+            y = MaxPool <kernel_shape = [3,3], pads = [1,1,1,1]> (x)
+        }""")
+    codes = np.random.default_rng(0).integers(0, 4, (1, 1, 4, 4), dtype=np.uint8)
+    assert list(equals_reference(model, [{"x": codes}])) == [True]
 
 
 def test_codes_change_their_sign_with_their_zero_point() -> None:
@@ -165,8 +175,9 @@ def test_each_model_is_a_row_whatever_happens_to_it(
     assert bench_strict.main(words) == 1
     _, _, good, refused, missing = capsys.readouterr().out.splitlines()
     cells = [cell.strip() for cell in good.strip("|").split("|")]
-    assert cells[:7] == ["digits_cnn", "top1", "0.7500", "0.5000", "0.5000", "0.5000", "0"]
-    assert cells[10:12] == ["100.0000 %, 0 of 20", "1/1"]
+    assert cells[:7] == ["digits_cnn", "top1", "0.7500", "0.5000", "0.5000", "0.5000", "20.0, 20.0, 20.0"]
+    assert cells[7] == "0"
+    assert cells[11:13] == ["100.0000 %, 0 of 20", "1/1"]
     assert refused.startswith("| sums | lower-integer leaves")
     assert "CumSum" in refused
     assert missing.startswith("| missing | ")
