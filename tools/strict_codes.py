@@ -118,7 +118,7 @@ class MaxPool(op_max_pool.MaxPool):
 
     op_domain = ""
 
-    def _run(self, x: Any, *inputs: Any, **attributes: Any) -> Any:
+    def _run(self, x: Any, *inputs: Any, **attributes: Any) -> Any:  # type: ignore[override]
         found = super()._run(x.astype(np.float64), *inputs, **attributes)  # type: ignore[no-untyped-call]
         return tuple(array.astype(x.dtype) for array in found)
 
