@@ -25,7 +25,8 @@ from onnxq.errors import UsageError
 from onnxq.evaluate.compare import compare as compare_models
 from onnxq.evaluate.comparison import Comparison
 from onnxq.evaluate.rivals import Chosen, choose
-from onnxq.graph.scopes import named_values
+from onnxq.graph.match import is_op
+from onnxq.graph.scopes import all_nodes, named_values
 from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
@@ -170,7 +171,9 @@ def quantize(
         chosen = _choose_scales(source, context, options)
         moving = chosen.name
     fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
-    pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted))
+    bias = "float32" if (form or wanted.form) == "integer" and _is_trained(source) else ""
+    text = quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted, bias)
+    pipeline = parse(text)
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:
@@ -210,6 +213,16 @@ class _KeepPlan(Hook):
     def before(self, pass_: Pass, place: str, model: ir.Model) -> None:
         if isinstance(pass_, Planner) and self._context is not None:
             self.plan = pass_.plan(model, self._context)
+
+
+def _is_trained(source: ir.Model) -> bool:
+    """Whether a model brings fake-quant of any dialect. Its biases were trained as floats.
+
+    Strict integers add them at any precision where they rescale; int32 would be off by up to half of s_x·s_w.
+    """
+    pipeline = parse("freeze-inputs, inline-functions, lift-constants, import-fake-quant")
+    imported = run_pipeline(source.clone(), pipeline, Context()).model
+    return any(is_op(node, "DequantizeLinear") for node in all_nodes(imported))
 
 
 def _is_random(data: Source | None) -> bool:

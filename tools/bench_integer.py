@@ -53,6 +53,7 @@ def sessions(paths: dict[str, Path], threads: int) -> Iterator[tuple[str, ort.In
     for form, path in paths.items():
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3  # the warnings of what it drops would stand between the rows
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         yield form, ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

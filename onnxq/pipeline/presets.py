@@ -124,11 +124,13 @@ def quantizing(
     level: str | None = None,
     scales: str = "as-is",
     rounding: str = "nearest",
+    bias: str = "",
 ) -> str:
     """The pipeline text that quantizes for a target; ``options`` are those of insert-qdq.
 
     ``level`` smooths first, as the presets O1, O2 and O3 do. ``scales`` is one of ``SCALES``, ``rounding`` of
-    ``ROUNDING``; O1 and O2 take neither.
+    ``ROUNDING``; O1 and O2 take neither. ``bias`` is that of fold-fake-quant; by default strict integers have
+    the int32 biases of the Q/DQ form, so that they compute the same codes.
 
     Raises:
         UsageError: there is no such form, level or kind of input and output, or they do not go together.
@@ -149,8 +151,7 @@ def quantizing(
     smooth = f"{_SMOOTH}, " if level == "O3" else ""
     ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
     insert = f"{smooth}insert-qdq{{{options}}}" if options else "insert-qdq"
-    # Strict integers add a bias where they rescale, at any precision: rounding it to s_x·s_w would only lose.
-    fold = "fold-fake-quant{bias=float32}" if form == "integer" else "fold-fake-quant"
+    fold = f"fold-fake-quant{{bias={bias}}}" if bias else "fold-fake-quant"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
     return f"{preparation(target, scales)}, {insert}, {ROUNDING[rounding]}{fold}, {ending}{codes}"
 

@@ -46,15 +46,17 @@ def again(model: onnx.ModelProto) -> onnx.ModelProto:
 
            x → Q → c₁ → DQ, op, Q → c₂      =>      x → Q → c₁'      c₁ → DQ, op, Q → c₂'
 
-    ``model`` ends at all its codes; those are inputs too, and the outputs are in their order.
+    ``model`` ends at its codes; those are inputs too, and the outputs are in their order. Codes that are no
+    output are not given: they are computed from the nearest that are.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
+    given = {value.name for value in model.graph.output}
     made.graph.input.extend(made.graph.output)
     for value in made.graph.output:
         value.name += ".again"
     for node in made.graph.node:
-        if node.op_type == "QuantizeLinear":
+        if node.op_type == "QuantizeLinear" and node.output[0] in given:
             node.output[0] += ".again"
     return made
 
@@ -62,10 +64,10 @@ def again(model: onnx.ModelProto) -> onnx.ModelProto:
 def layers(model: onnx.ModelProto, feeds: Mapping[str, Array], found: Sequence[Array]) -> tuple[float, int]:
     """The share of codes that each layer, given the same codes, makes in ONNX Runtime too; the largest step.
 
-    ``feeds`` and ``found``, the codes of a runtime, have an axis of samples in front.
+    ``feeds`` and ``found``, the codes of a runtime that ``model`` ends at, have an axis of samples in front.
     """
     session = Session(again(model), optimize=False, threads=1)
-    names = codes_of(model)
+    names = [value.name for value in model.graph.output]
     wrong = total = largest = 0
     for i in range(len(found[0])):
         given = {name: array[i] for name, array in feeds.items()}

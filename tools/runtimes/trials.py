@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -20,7 +20,7 @@ from onnxq.pipeline.runner import run_pipeline
 from onnxq.pipeline.spec import parse
 from onnxq.runtime import Session
 
-__all__ = ["FORMS", "Feeds", "Source", "Trial", "embedded", "given", "make", "of_zoo"]
+__all__ = ["FORMS", "Feeds", "Source", "Trial", "embedded", "given", "make", "of_zoo", "quantized"]
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 LENGTH = 64
@@ -78,17 +78,28 @@ def embedded(samples: int) -> Iterator[Source]:
         yield Source(path.stem, path, calibration, test[:samples])
 
 
-def of_zoo(zoo: ModuleType, name: str, samples: int) -> Source:
+def of_zoo(zoo: ModuleType, name: str, samples: int, calibration: int = 32) -> Source:
     """One of the evaluation models; all its samples get one shape."""
     entry = zoo.load(name)
-    items = entry.task.evaluation()
-    chosen = np.linspace(0, len(items) - 1, samples).round().astype(int)
-    calibration, tests = list(entry.calibration(32)), [entry.task.encode(items[i]) for i in chosen]
-    everything = _of_one_shape([*calibration, *tests])
+    tests = list(_tests(zoo, entry, samples))
+    everything = _of_one_shape([*entry.calibration(calibration), *tests])
+    split = len(everything) - len(tests)
     classifies = entry.task.meter().name == "top1"
-    return Source(
-        name, entry.float_model, everything[: len(calibration)], everything[len(calibration) :], classifies
-    )
+    return Source(name, entry.float_model, everything[:split], everything[split:], classifies)
+
+
+def _tests(zoo: ModuleType, entry: Any, count: int) -> Iterator[Feeds]:
+    """Evaluation samples, evenly spread; of a stream the first ones, with the float model's state."""
+    task, items = entry.task, entry.task.evaluation()
+    if not task.state:
+        chosen = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+        yield from (task.encode(items[i]) for i in chosen)
+        return
+    run, state = zoo.Runner(entry.float_model), task.first_state()
+    for item in items[:count]:
+        feeds = task.encode(item) | state
+        yield feeds
+        state = task.next_state(run(feeds))
 
 
 def _of_one_shape(samples: Sequence[Feeds]) -> list[Feeds]:
@@ -102,12 +113,19 @@ def _of_one_shape(samples: Sequence[Feeds]) -> list[Feeds]:
 
 
 def _fitted(array: Array, shape: Sequence[int]) -> Array:
+    if not array.ndim:
+        return array
     cut = array[tuple(slice(0, length) for length in shape)]
     return np.pad(cut, [(0, length - here) for here, length in zip(cut.shape, shape, strict=True)])
 
 
 @functools.cache
-def _quantized(source: Source, target: str) -> ir.Model:
+def quantized(source: Source, target: str) -> ir.Model:
+    """The Q/DQ form of a source for a target, with the shapes of its samples.
+
+    Raises:
+        OnnxqError: it cannot be quantized; says why.
+    """
     fixed = api.run(source.model, "fix-shapes", source.calibration[:1]).model
     return onnxq.quantize(fixed, source.calibration, target=target, form="qdq", proof=0).model
 
@@ -118,7 +136,7 @@ def make(source: Source, form: str, target: str) -> Trial:
     Raises:
         OnnxqError: the form has no arithmetic for one of its operators; says which.
     """
-    model = _quantized(source, target if form == "qdq" else "integer").clone()
+    model = quantized(source, target if form == "qdq" else "integer").clone()
     if form in LOWERINGS:
         model = run_pipeline(model, parse(LOWERINGS[form]), Context()).model
     proto = model_io.to_proto(model)
