@@ -77,8 +77,8 @@ def conv_integer(
         codes, group = regrouped(weight.codes, weight.zero_point, group)
         weight, attributes = replace(weight, codes=codes), {**attributes, "group": group}
         if (row := one_row(x, weight, attributes)) is not None:
-            moved, shape = row.moved(rw, x, zero_point(rw, x)), row.shape(x.codes, weight)
-            acc = _product(rw, moved, row.weight(weight), {**attributes, **row.attributes}, shape)
+            moved, length = row.moved(rw, x, zero_point(rw, x)), row.shape(x.codes, weight)
+            acc = _product(rw, moved, row.weight(weight), {**attributes, **row.attributes}, length)
             return row.image(rw, acc)
     if profile.dialect == Dialect.PORTABLE:
         x = retyped(rw, x, UINT8, profile)

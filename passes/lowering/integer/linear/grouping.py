@@ -10,7 +10,7 @@ from onnxq.graph.numeric import IntArray
 
 __all__ = ["regrouped"]
 
-TOGETHER = (8, 4, 2)
+TOGETHER = (6, 4, 2)
 LARGEST_WINDOW = 32
 """Where a window has more elements, the products with zero cost more than is won."""
 
