@@ -5,6 +5,7 @@ from collections.abc import Callable
 import onnx
 import pytest
 
+from onnxq.passes.lowering.integer.linear import one_row
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.lower_integer import LowerInteger
 
@@ -57,6 +58,13 @@ def test_narrow_image_is_one_row(lower: Lower, name: str, dtype: str) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_convolutions_stay(lower: Lower, name: str) -> None:
     assert _operators(lower(_text(*OTHERS[name])))[0] == "ConvInteger"
+
+
+@pytest.mark.parametrize(("rows", "first"), [(135, "Reshape"), (136, "ConvInteger")])
+def test_few_rows_stay(lower: Lower, monkeypatch: pytest.MonkeyPatch, rows: int, first: str) -> None:
+    """Five rows in each of three channels, for nine elements of the window."""
+    monkeypatch.setattr(one_row, "FEWEST", rows)
+    assert _operators(lower(_text(*NARROW["square"])))[0] == first
 
 
 @pytest.mark.parametrize("dialect", [Dialect.PORTABLE, Dialect.INT32])

@@ -26,6 +26,9 @@ __all__ = ["OneRow", "integers", "one_row"]
 WIDEST = 56
 """Longer rows are copied fast enough."""
 
+FEWEST = 4096
+"""Fewer copies of rows take no longer than the nodes that save them."""
+
 
 @dataclass(frozen=True)
 class OneRow:
@@ -84,10 +87,13 @@ class OneRow:
 
 
 def one_row(x: Operand, weight: Weight, attributes: Mapping[str, AttributeValue]) -> OneRow | None:
-    """How to convolve ``x`` as one row; None where its rows are long, or the result has another size."""
-    size = () if x.codes.shape is None else tuple(n for n in x.codes.shape[2:] if isinstance(n, int))
+    """How to convolve ``x`` as one row; None where rows are long or few, or the result has another size."""
+    sizes = [] if x.codes.shape is None else [n for n in x.codes.shape[1:] if isinstance(n, int)]
     kernel, pads = weight.codes.shape[2:], integers(attributes, "pads")
-    if len(size) != 2 or len(kernel) != 2 or len(pads) != 4 or size[1] > WIDEST:
+    if len(sizes) != 3 or len(kernel) != 2 or len(pads) != 4:
+        return None
+    channels, *size = sizes
+    if size[1] > WIDEST or channels * size[0] * kernel[0] * kernel[1] < FEWEST:
         return None
     if {1, *integers(attributes, "strides"), *integers(attributes, "dilations")} != {1}:
         return None

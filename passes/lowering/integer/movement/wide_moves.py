@@ -7,6 +7,8 @@
 The others move any type. Of 8 bits there is a kernel for MaxPool, but slices take it a tenth of the time.
 """
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 
@@ -16,6 +18,9 @@ from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 
 __all__ = ["THROUGH_INT32", "is_sliced", "max_pool", "shuffled"]
+
+FEWEST = 8192
+"""Fewer comparisons take no longer than the nodes that save them."""
 
 THROUGH_INT32 = ("GlobalMaxPool", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Resize")
 
@@ -52,10 +57,13 @@ def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Va
 
 
 def is_sliced(node: ir.Node, dialect: Dialect | None) -> bool:
-    """Whether slices take the place of a MaxPool of 8 bits: no shapes are needed, and Max has a kernel."""
-    attributes = node.attributes
+    """Whether slices take the place of a MaxPool of 8 bits: it is plain and large, and Max has a kernel."""
+    attributes, shape = node.attributes, node.outputs[0].shape
     plain = attributes.get_string("auto_pad", "NOTSET") == "NOTSET" and not attributes.get_int("ceil_mode", 0)
-    return plain and dialect == Dialect.FAST
+    sizes = [] if shape is None else [n for n in shape[1:] if isinstance(n, int)]
+    known = shape is not None and len(sizes) == len(shape) - 1
+    comparisons = math.prod([*sizes, *attributes.get_ints("kernel_shape", [])])
+    return dialect == Dialect.FAST and plain and known and comparisons >= FEWEST
 
 
 def _slice(rw: Rewriter, value: ir.Value, axis: int, start: int, end: int, step: int) -> ir.Value:
