@@ -26,7 +26,7 @@ __all__ = ["Accumulator", "Certificate", "Rescaling", "certify"]
 
 SUMS = ("ConvInteger", "MatMul", "MatMulInteger", "ReduceSum")
 CODES = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
-ARITHMETIC = ("Add", "BitShift", "Cast", "Clip", "Div", "Max", "Min", "Mul", "Sub")
+ARITHMETIC = ("Add", "BitShift", "Cast", "Clip", "Div", "Max", "Min", "Mul", "Reshape", "Sub")
 
 
 @dataclass(frozen=True)

@@ -93,10 +93,10 @@ def _exact(fixed: FixedPoint) -> Ratio | None:
 
 
 def _without_constants(fixed: FixedPoint, least: FloatArray, most: FloatArray) -> FixedPoint:
-    """Channels that have one code only as that code, whatever q is."""
+    """Channels that have one code only, behind the clamp, as that code, whatever q is."""
     (term,) = fixed.terms
-    code = np.floor(least + 0.5)
-    flat = code == np.floor(most + 0.5)
+    code, last = (np.clip(np.floor(end + 0.5), fixed.low, fixed.high) for end in (least, most))
+    flat = code == last
     if not flat.any():
         return fixed
     real, bias = np.where(flat, 0.0, term.real), np.where(flat, 0, term.bias)

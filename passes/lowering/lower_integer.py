@@ -84,7 +84,7 @@ class LowerInteger(Pass):
         _annotate(rw.model)
         profile = self._profile(context)
         inputs = lower_inputs(rw)
-        operands = QdqOperands(rw)
+        operands = QdqOperands(rw, self.dialect)
         given = set(all_nodes(rw.model))
         reasons = lower_regions(rw, operands, profile)
         sweep(rw, lower_outputs(rw, operands))

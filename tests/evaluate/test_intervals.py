@@ -105,6 +105,32 @@ def test_word_too_narrow_is_found(case: str) -> None:
     assert reason in str(finding)
 
 
+@pytest.mark.parametrize(
+    ("target", "attribute", "highest"),
+    [
+        ("{0, 0, 1, 4}", "", [127, 127000]),
+        ("{0, 0, 4}", "", [127, 127000]),
+        ("{0, 0, 4}", "<allowzero = 1>", [127000]),
+        ("{4, 2, 2}", "", [127000]),
+        ("{0, -1}", "", [127000]),
+    ],
+)
+def test_reshape_keeps_channels_apart_where_they_stay(
+    onnx_text: Text, target: str, attribute: str, highest: list[int]
+) -> None:
+    axes = target.count(",") + 1
+    model = onnx_text(f"""g (int8[2,2,2,2] x) => (int32[{",".join("ABCD"[:axes])}] y)
+        <int32[2,1,1] most = {{1, 1000}}, int64[{axes}] target = {target}> {{
+            z = Cast <to = 6> (x)
+            c = Mul (z, most)
+            y = Reshape {attribute} (c, target)
+        }}""")
+    found = analyze(_typed(model)).intervals[model.graph.outputs[0]]
+    assert found is not None
+    assert found.high.reshape(-1).tolist() == highest
+    assert found.high.ndim in (0, axes - 1)
+
+
 def test_accumulator_too_wide_is_found(onnx_text: Text) -> None:
     model = onnx_text("g (uint8[1,70000] b) => (int32[1,1] y) <int8[70000,1] w> { y = MatMulInteger (b, w) }")
     model.graph.initializers["w"].const_value = ir.tensor(np.full((70000, 1), 127, np.int8))

@@ -48,6 +48,20 @@ def test_one_term_is_as_exact_as_promised(
             assert abs(inside - int(codes[row, c])) <= Fraction(1, 2) + Fraction(GOOD)
 
 
+def test_channels_beyond_the_clamp_are_constants() -> None:
+    """The first is 80 codes below zero for every q, so that clamped accumulators are clamped codes."""
+    low, high = np.array([-(1 << 29), -(1 << 19)]), np.array([0, 1 << 19])
+    fixed = fixed_point([Term(np.array([0.3, 0.0101]), low, high, np.array([-268, 3]))], 0, 0, 255)
+    found = ratio(fixed)
+    assert found is not None
+    assert found.least is not None
+    assert found.most is not None
+    assert found.clamped
+    for q, codes in ((low, [0, 0]), (high, [0, 255])):
+        dividend = np.clip(q, found.least, found.most) * found.multipliers[0] + found.addend
+        assert (dividend // found.divisor - found.window).tolist() == codes
+
+
 @given(reals=st.lists(st.floats(2.0**-6, 2.0), min_size=2, max_size=3), seed=st.integers(0, 2**16))
 def test_several_terms_share_a_divisor(reals: list[float], seed: int) -> None:
     low, high, bias = (np.asarray(number, np.int64) for number in (0, 255, -99))

@@ -174,6 +174,20 @@ def _whole(node: ir.Node, analysis: Analysis) -> Interval | None:
     return None if found is None else found.hull
 
 
+def _reshape(node: ir.Node, analysis: Analysis) -> Interval | None:
+    """One interval a channel, where the first two axes stay as they are."""
+    found, source = analysis.read(node.inputs[0], node), node.inputs[0]
+    given = constant(node.inputs[1])
+    if found is None or source is None or source.shape is None or given is None:
+        return None if found is None else found.hull
+    channels, others = found.low.shape[:1], [1] * (len(source.shape) - 2)
+    stay = len(given) >= 2 and not given[:2].any() and node.attributes.get_int("allowzero", 0) == 0
+    if not stay or found.low.shape != (*channels, *others) or found.high.shape != found.low.shape:
+        return found.hull
+    shape = (*channels, *[1] * (len(given) - 2))
+    return Interval(found.low.reshape(shape), found.high.reshape(shape))
+
+
 def _any_input(node: ir.Node, analysis: Analysis) -> Interval | None:
     """Elements of one of the inputs."""
     total: Interval | None = None
@@ -224,7 +238,7 @@ def _length(node: ir.Node, analysis: Analysis) -> Interval | None:
 
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"), _whole),
+    **dict.fromkeys(("Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"), _whole),
     **dict.fromkeys(("Expand", "Tile", "MaxPool", "ReduceMax", "ReduceMin", "GatherND", "Compress"), _whole),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth", "Resize", "GatherElements", "Trilu"), _whole),
     **dict.fromkeys(("Shape", "Size", "ArgMax", "ArgMin", "NonZero"), _length),
@@ -248,6 +262,7 @@ RULES: Mapping[str, Rule] = {
     "Pad": _pad,
     "ReduceSum": _reduce_sum,
     "Relu": _relu,
+    "Reshape": _reshape,
     "Sign": _sign,
     "Sub": _arithmetic(lambda a, b: a - b),
     "Where": _where,

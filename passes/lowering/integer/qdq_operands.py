@@ -10,16 +10,20 @@ from onnxq.graph.match import constant, is_op
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.movement.moves import lower_move
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.quant.qdq import qparams_of
 
 __all__ = ["QdqOperands"]
 
 
 class QdqOperands:
-    """The operands of one model. Nodes are prepared through ``rw``; say ``settle`` after each edit."""
+    """The operands of one model. Nodes are prepared through ``rw``; say ``settle`` after each edit.
 
-    def __init__(self, rw: Rewriter) -> None:
-        self._rw = rw
+    Without a ``dialect`` moving operators stay what they are.
+    """
+
+    def __init__(self, rw: Rewriter, dialect: Dialect | None = None) -> None:
+        self._rw, self._dialect = rw, dialect
         self._known: dict[ir.Value, Operand] = {}
         self._prepared: list[ir.Value] = []
         self._home: ir.Graph | ir.Function | None = None
@@ -62,7 +66,7 @@ class QdqOperands:
     def _moved(self, node: ir.Node, value: ir.Value) -> Operand | None:
         if node.graph is not self._home:
             return None
-        moved = lower_move(node, self, self._rw)
+        moved = lower_move(node, self, self._rw, self._dialect)
         self._known.update(moved)
         self._prepared += moved
         return moved.get(value)

@@ -14,6 +14,8 @@ from onnx.reference import ReferenceEvaluator
 from onnxq.evaluate.integer_only import float_tensors
 from onnxq.evaluate.intervals.analysis import analyze
 from onnxq.graph.numeric import Array
+from onnxq.passes.lowering.integer.linear import one_row
+from onnxq.passes.lowering.integer.movement import wide_moves
 from onnxq.passes.lowering.lower_integer import LowerInteger
 from onnxq.pipeline.context import Context
 from onnxq.runtime import Session
@@ -25,13 +27,16 @@ Lower: TypeAlias = Callable[..., onnx.ModelProto]
 
 
 @pytest.fixture
-def lower(onnx_text: Callable[..., ir.Model]) -> Lower:
+def lower(onnx_text: Callable[..., ir.Model], monkeypatch: pytest.MonkeyPatch) -> Lower:
     """``lower(text, seed=, opset=, scheme=, lowering=)``: fake-quantize, lower, check; the integer model.
 
     Every value gets a Q/DQ pair of its own, save those whose names begin with ``_``; moves share their
     input's parameters. Checked: onnx.checker in full; nothing float is left; a second run (``again``) changes
     nothing; ONNX Runtime and onnx.reference agree on every bit; every code is what rational arithmetic gives.
+    Small tensors take the paths of large ones.
     """
+    monkeypatch.setattr(one_row, "FEWEST", 0)
+    monkeypatch.setattr(wide_moves, "FEWEST", 0)
 
     def run(
         text: str,

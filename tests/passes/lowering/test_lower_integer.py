@@ -200,12 +200,12 @@ def test_weights_reach_the_fast_kernels(lower: Lower) -> None:
 @pytest.mark.parametrize(
     ("dialect", "nodes"),
     [
-        (Dialect.FAST, ["Mul", "Add", "Div", "Clip", "Cast"]),
+        (Dialect.FAST, ["Mul", "Add", "Div", "Max", "Min", "Cast"]),
         (Dialect.PORTABLE, ["Cast", "Mul", "Add", "Cast", "BitShift", "Clip", "Cast"]),
     ],
 )
 def test_requantizing_takes_few_nodes(lower: Lower, dialect: Dialect, nodes: list[str]) -> None:
-    model = lower(CASES["conv, depthwise, Clip"], lowering=LowerInteger(dialect=dialect))
+    model = lower(CASES["conv, strided and dilated"], lowering=LowerInteger(dialect=dialect))
     assert [node.op_type for node in model.graph.node if node.op_type != "ConvInteger"] == nodes
 
 

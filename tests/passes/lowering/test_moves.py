@@ -8,6 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from onnxq.evaluate.integer_only import float_tensors
+from onnxq.passes.lowering.integer.movement import wide_moves
+from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.lower_integer import LowerInteger
 from onnxq.pipeline.context import Context
 from onnxq.runtime import Session
@@ -20,6 +22,17 @@ MOVES = {
     "MaxPool": (
         "float[1,2,3,3] y",
         "y = MaxPool <kernel_shape = [2,2], strides = [2,2], pads = [0,0,1,1]> (x)",
+    ),
+    "MaxPool, overlapping": (
+        "float[1,2,3,5] y",
+        "y = MaxPool <kernel_shape = [3,3], strides = [2,1], pads = [1,1,1,1]> (x)",
+    ),
+    "MaxPool, of one column": ("float[1,2,2,5] y", "y = MaxPool <kernel_shape = [2,1], strides = [2,1]> (x)"),
+    "MaxPool, of one row": ("float[1,2,5,2] y", "y = MaxPool <kernel_shape = [1,3], strides = [1,2]> (x)"),
+    "MaxPool, dilated": ("float[1,2,3,1] y", "y = MaxPool <kernel_shape = [2,3], dilations = [2,2]> (x)"),
+    "MaxPool, ceil": (
+        "float[1,2,3,3] y",
+        "y = MaxPool <kernel_shape = [2,2], strides = [2,2], ceil_mode = 1> (x)",
     ),
     "Reshape": ("float[2,25] y", "y = Reshape (x, shape)"),
     "Flatten": ("float[1,50] y", "y = Flatten (x)"),
@@ -56,10 +69,36 @@ def test_moves_without_qdq_between_them(lower: Lower) -> None:
     """As layout operators at the end of a network are often left."""
     model = lower("""
         g (float[1,2,4,4] x) => (float[1,8] y) <int64[2] shape = {1, 8}> {
-            _m = MaxPool <kernel_shape = [2,2], strides = [2,2]> (x)
+            _m = MaxPool <kernel_shape = [2,2], strides = [2,2], ceil_mode = 1> (x)
             y = Reshape (_m, shape)
         }""")
     assert [node.op_type for node in model.graph.node] == ["MaxPool", "Reshape"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "ceil", "fewest", "expected"),
+    [
+        (Dialect.FAST, 0, 72, {"Slice", "Max"}),
+        (Dialect.FAST, 0, 73, {"MaxPool"}),
+        (Dialect.FAST, 1, 0, {"MaxPool"}),
+        (Dialect.PORTABLE, 0, 0, {"MaxPool"}),
+        (Dialect.INT32, 0, 0, {"MaxPool"}),
+    ],
+)
+def test_max_pool_is_sliced_where_that_is_faster(
+    lower: Lower,
+    monkeypatch: pytest.MonkeyPatch,
+    dialect: Dialect,
+    ceil: int,
+    fewest: int,
+    expected: set[str],
+) -> None:
+    """Of 18 numbers for each image, four comparisons each."""
+    monkeypatch.setattr(wide_moves, "FEWEST", fewest)
+    body = f"y = MaxPool <kernel_shape = [2,2], strides = [2,2], ceil_mode = {ceil}> (x)"
+    text = f"g (float[N,2,6,6] x) => (float[N,2,3,3] y) {{ {body} }}"
+    model = lower(text, lowering=LowerInteger(dialect=dialect))
+    assert {node.op_type for node in model.graph.node} == expected
 
 
 def test_shapes_and_indices_are_read_from_codes(lower: Lower) -> None:

@@ -21,7 +21,7 @@ from onnxq.passes.lowering.integer.region import Region
 from onnxq.quant.fixed_point import FixedPoint, Rounding
 from onnxq.quant.small_fixed_point import SmallFixedPoint, small_fixed_point
 
-__all__ = ["clamped", "requantize_int32"]
+__all__ = ["requantize_int32"]
 
 INT32 = ir.DataType.INT32
 
@@ -67,13 +67,13 @@ def _exactly(work: Words, value: ir.Value, divisor: IntArray | np.int64) -> ir.V
 def _reduced(work: Words, value: ir.Value, small: SmallFixedPoint, divide: Divide) -> ir.Value:
     """The accumulator clamped, moved and divided."""
     if small.least is not None and small.most is not None:
-        value = clamped(work, value, small.least, small.most)
+        value = _clamped(work, value, small.least, small.most)
     if small.origin is not None:
         value = work.op("Sub", value, small.origin)
     return value if small.divisor is None else divide(work, value, small.divisor)
 
 
-def clamped(work: Words, value: ir.Value, least: IntArray, most: IntArray) -> ir.Value:
+def _clamped(work: Words, value: ir.Value, least: IntArray, most: IntArray) -> ir.Value:
     """Prepare a Clip, or a Max and a Min where each channel has its own bounds."""
     if not least.ndim and not most.ndim:
         return work.clip(value, int(least), int(most))

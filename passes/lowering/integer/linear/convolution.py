@@ -5,11 +5,11 @@
 
 Padding inserts z_x, that is, zero. Weights are uint8 (int8 ones move by 128, and so does their zero point):
 ONNX Runtime has a fast kernel for those only, and before 1.24 none for int8. The fast kernel wants int8
-codes, and depthwise convolutions in larger groups. IREE compiles no ConvInteger that pads more behind than in
-front, so the int32 dialect does that with a Pad of z_x.
+codes, depthwise convolutions in larger groups, and long rows. IREE compiles no ConvInteger that pads more
+behind than in front, so the int32 dialect does that with a Pad of z_x.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.emit.requantize import requantize
 from onnxq.passes.lowering.integer.linear.grouping import regrouped
 from onnxq.passes.lowering.integer.linear.halves import Sum, combined, halves
+from onnxq.passes.lowering.integer.linear.one_row import integers, one_row
 from onnxq.passes.lowering.integer.linear.weight import Weight, read_weight
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.profile import Dialect
@@ -75,23 +76,35 @@ def conv_integer(
         assert isinstance(group, int), "a group is a number"
         codes, group = regrouped(weight.codes, weight.zero_point, group)
         weight, attributes = replace(weight, codes=codes), {**attributes, "group": group}
+        if (row := one_row(x, weight, attributes)) is not None:
+            moved, length = row.moved(rw, x, zero_point(rw, x)), row.shape(x.codes, weight)
+            acc = _product(rw, moved, row.weight(weight), {**attributes, **row.attributes}, length)
+            return row.image(rw, acc)
     if profile.dialect == Dialect.PORTABLE:
         x = retyped(rw, x, UINT8, profile)
     if profile.dialect == Dialect.INT32:
         x, attributes = _padded_evenly(rw, x, attributes)
+    shape = None if region.result.shape is None else region.result.shape.copy()
+    return _product(rw, x, weight, attributes, shape)
+
+
+def _product(
+    rw: Rewriter,
+    x: Operand,
+    weight: Weight,
+    attributes: Mapping[str, AttributeValue],
+    shape: ir.Shape | None,
+) -> ir.Value:
     w, w_zero = weight.constants(rw, UINT8)
     inputs = [x.codes, w, zero_point(rw, x), w_zero]
-    return rw.op("ConvInteger", inputs, attributes, like=region.result, dtype=ir.DataType.INT32)
+    return rw.op("ConvInteger", inputs, attributes, dtype=ir.DataType.INT32, shape=shape)
 
 
 def _padded_evenly(
     rw: Rewriter, x: Operand, attributes: Mapping[str, AttributeValue]
 ) -> tuple[Operand, Mapping[str, AttributeValue]]:
     """The operand with padding of its own, where that differs between the two ends of an axis."""
-    given = attributes.get("pads")
-    if isinstance(given, ir.Attr):
-        given = given.as_ints()
-    pads = list(given) if isinstance(given, Sequence) else []
+    pads = integers(attributes, "pads")
     front, behind = pads[: len(pads) // 2], pads[len(pads) // 2 :]
     if front == behind:
         return x, attributes

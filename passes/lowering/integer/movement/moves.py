@@ -14,8 +14,9 @@ from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.words import cast
-from onnxq.passes.lowering.integer.movement.wide_moves import THROUGH_INT32, max_pool, shuffled
+from onnxq.passes.lowering.integer.movement.wide_moves import THROUGH_INT32, is_sliced, max_pool, shuffled
 from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused, describe_codes
+from onnxq.passes.lowering.integer.profile import Dialect
 
 __all__ = ["MOVES", "SHAPE_READERS", "lower_move"]
 
@@ -51,10 +52,13 @@ SHAPE_READERS = frozenset({"Shape", "Size", "ArgMax", "ArgMin"})
 """Their answer is the same for codes as for the numbers that these stand for."""
 
 
-def lower_move(node: ir.Node, operands: Operands, rw: Rewriter) -> dict[ir.Value, Operand]:
+def lower_move(
+    node: ir.Node, operands: Operands, rw: Rewriter, dialect: Dialect | None = None
+) -> dict[ir.Value, Operand]:
     """Prepare the same operator on codes; its float outputs with the integer tensors that stand for them.
 
-    The answer is empty where the node is no such operator or reads floats.
+    The answer is empty where the node is no such operator or reads floats. Where a ``dialect`` is given,
+    other operators may take its place.
 
     Raises:
         Refused: it is one, but cannot run on codes.
@@ -79,7 +83,7 @@ def lower_move(node: ir.Node, operands: Operands, rw: Rewriter) -> dict[ir.Value
     if is_op(node, "Resize"):
         inputs = _resize(node, operand, rw)
         attributes = {k: v for k, v in attributes.items() if v.type != ir.AttributeType.FLOAT}
-    first = _made(node, operand, inputs, attributes, rw)
+    first = _made(node, operand, inputs, attributes, rw, dialect)
     if operand is not given:
         first.type = operand.codes.type
         first = cast(rw, first, given.qparams.format.ir_dtype)
@@ -100,9 +104,10 @@ def _made(
     inputs: list[ir.Value | None],
     attributes: dict[str, ir.Attr],
     rw: Rewriter,
+    dialect: Dialect | None,
 ) -> ir.Value:
     """The same operator; for GlobalMaxPool, which knows no integers, a ReduceMax."""
-    if operand.wide and is_op(node, "MaxPool"):
+    if is_op(node, "MaxPool") and (operand.wide or is_sliced(node, dialect)):
         return max_pool(node, operand.codes, operand.qparams.format.qmin, rw)
     if operand.wide and is_op(node, "DepthToSpace", "SpaceToDepth"):
         return shuffled(node, operand.codes, rw)
