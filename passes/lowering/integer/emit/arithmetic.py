@@ -6,7 +6,7 @@ import onnx_ir as ir
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
 
-__all__ = ["Arithmetic"]
+__all__ = ["Arithmetic", "ExactArithmetic"]
 
 
 class Arithmetic:
@@ -15,10 +15,14 @@ class Arithmetic:
     def __init__(self, rw: Rewriter, name: str, dtype: ir.DataType) -> None:
         self.rw, self.name, self.dtype = rw, name, dtype
 
-    def op(self, op: str, a: ir.Value, b: ir.Value | int) -> ir.Value:
-        """Prepare ``op(a, b)``; the result has the shape of ``a``."""
+    def op(self, op: str, a: ir.Value, b: ir.Value | int, like: ir.Value | None = None) -> ir.Value:
+        """Prepare ``op(a, b)``; the result has the shape of ``like``, or of ``a``."""
         right = self.number(b) if isinstance(b, int) else b
-        return self.rw.op(op, [a, right], like=a, dtype=self.dtype)
+        return self.rw.op(op, [a, right], like=like or a, dtype=self.dtype)
+
+    def divided(self, a: ir.Value, b: ir.Value | int) -> tuple[ir.Value, ir.Value]:
+        """Prepare ``⌊a/b⌋`` and ``a mod b`` of numbers that are not negative."""
+        return self.op("Div", a, b), self.op("Mod", a, b)
 
     def compare(self, op: str, a: ir.Value, b: ir.Value) -> ir.Value:
         """Prepare ``op(a, b)`` as booleans of the shape of ``a``."""
@@ -37,3 +41,18 @@ class Arithmetic:
         assert self.dtype == ir.DataType.INT32, "clip in int32"
         ends = [self.number(low), self.number(high)]
         return self.rw.op("Clip", [value, *ends], like=value, dtype=self.dtype)
+
+
+class ExactArithmetic(Arithmetic):
+    """Div without a rest to be cut off, ``(a − a mod b)/b``: some runtimes compute chains as float32."""
+
+    def op(self, op: str, a: ir.Value, b: ir.Value | int, like: ir.Value | None = None) -> ir.Value:
+        if op != "Div":
+            return super().op(op, a, b, like)
+        whole = super().op("Sub", a, super().op("Mod", a, b, like), like)
+        return super().op("Div", whole, b, like)
+
+    def divided(self, a: ir.Value, b: ir.Value | int) -> tuple[ir.Value, ir.Value]:
+        """``⌊a/b⌋`` and ``a mod b``, of negative numbers too."""
+        rest = super().op("Mod", a, b)
+        return super().op("Div", super().op("Sub", a, rest), b), rest
