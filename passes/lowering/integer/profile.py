@@ -47,8 +47,8 @@ class Profile:
 
     @property
     def short(self) -> bool:
-        """Whether numbers have 24 bits at most, which float32 holds exactly."""
-        return self.accumulator_bits < 31
+        """Whether all numbers are to stay where float32 holds every integer."""
+        return self.dialect == Dialect.INT32 and self.accumulator_bits < 31
 
     def words(self, bits: int) -> tuple[ir.DataType, ir.DataType]:
         """The types of sums and of shifts, in words of 32 or 64 bits."""

@@ -1,10 +1,13 @@
 """Writing integer formulas: ``calc.op("Mul", a, 3)`` instead of a node, a constant, a type and a shape."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.emit.reduction import reduce_axes, settled
 
 __all__ = ["Arithmetic", "ExactArithmetic"]
 
@@ -23,6 +26,10 @@ class Arithmetic:
     def divided(self, a: ir.Value, b: ir.Value | int) -> tuple[ir.Value, ir.Value]:
         """Prepare ``⌊a/b⌋`` and ``a mod b`` of numbers that are not negative."""
         return self.op("Div", a, b), self.op("Mod", a, b)
+
+    def total(self, value: ir.Value, axes: Sequence[int]) -> ir.Value:
+        """Prepare the sums over axes, which stay as 1."""
+        return reduce_axes(self.rw, "ReduceSum", value, axes)
 
     def compare(self, op: str, a: ir.Value, b: ir.Value) -> ir.Value:
         """Prepare ``op(a, b)`` as booleans of the shape of ``a``."""
@@ -44,7 +51,10 @@ class Arithmetic:
 
 
 class ExactArithmetic(Arithmetic):
-    """Div without a rest to be cut off, ``(a − a mod b)/b``: some runtimes compute chains as float32."""
+    """Div without a rest to be cut off, ``(a − a mod b)/b``, and sums of their own: OpenVINO's mistakes.
+
+    It computes chains of int32 as float32, and sums over axes wrongly together with what follows.
+    """
 
     def op(self, op: str, a: ir.Value, b: ir.Value | int, like: ir.Value | None = None) -> ir.Value:
         if op != "Div":
@@ -56,3 +66,6 @@ class ExactArithmetic(Arithmetic):
         """``⌊a/b⌋`` and ``a mod b``, of negative numbers too."""
         rest = super().op("Mod", a, b)
         return super().op("Div", super().op("Sub", a, rest), b), rest
+
+    def total(self, value: ir.Value, axes: Sequence[int]) -> ir.Value:
+        return settled(self.rw, super().total(value, axes), value)

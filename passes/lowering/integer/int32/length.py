@@ -14,7 +14,6 @@ import onnx_ir as ir
 
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.requantize import requantize
 from onnxq.passes.lowering.integer.int32.normalization import require_short
 from onnxq.passes.lowering.integer.int32.root import (
@@ -56,7 +55,7 @@ def length_small(region: Region, rw: Rewriter, x: Operand, axes: Sequence[int], 
 def _long(work: Arithmetic, distance: ir.Value, axes: Sequence[int], count: int) -> tuple[ir.Value, int]:
     """The length with 15 bits behind the point."""
     require_short(count)
-    squared = reduce_axes(work.rw, "ReduceSum", work.op("Mul", distance, distance), axes)
+    squared = work.total(work.op("Mul", distance, distance), axes)
     scaled = stretched(work, squared)
     root = interpolated(work, scaled.mantissa, lambda v: np.sqrt(v) * 2.0**9)
     root = work.op("Div", work.op("Mul", root, 1 << 6), scaled.power)

@@ -20,7 +20,6 @@ import onnx_ir as ir
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
 from onnxq.passes.lowering.integer.int32.root import (
     BITS,
@@ -68,7 +67,7 @@ def normalize_small(
     require_short(count, offset)
     work = arithmetic(region, rw, "norm")
     distance, rest = from_mean(work, x, axes, count) if centered else (from_zero(rw, x), None)
-    variance = reduce_axes(rw, "ReduceSum", work.op("Mul", distance, distance), axes)
+    variance = work.total(work.op("Mul", distance, distance), axes)
     whole, behind = _variance(work, variance, rest, count, offset)
     scaled = stretched(work, whole)
     unit = work.op("Mul", scaled.power, scaled.power)
@@ -106,7 +105,7 @@ def require_short(count: int, offset: float = 0.0) -> None:
 def from_mean(work: Arithmetic, x: Operand, axes: Sequence[int], count: int) -> tuple[ir.Value, ir.Value]:
     """``q − ⌊Σq/n⌋`` and ``Σq mod n``."""
     wide = cast(work.rw, x.codes, INT32)
-    total = work.op("Add", reduce_axes(work.rw, "ReduceSum", wide, axes), ABOVE * count)
+    total = work.op("Add", work.total(wide, axes), ABOVE * count)
     whole, rest = work.divided(total, count)
     return work.op("Sub", wide, work.op("Sub", whole, ABOVE)), rest
 

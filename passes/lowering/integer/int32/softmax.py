@@ -16,7 +16,6 @@ import onnx_ir as ir
 
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
 from onnxq.passes.lowering.integer.int32.root import (
     LONG,
@@ -69,7 +68,7 @@ def softmax_small(
     work = arithmetic(region, rw, "softmax")
     image = _image(work, distance, x, 2.0**precision, masked=masked)
     dividend = _image(work, distance, x, 2.0**precision / region.scale, masked=masked)
-    total = reduce_axes(rw, "ReduceSum", image, [axis])
+    total = work.total(image, [axis])
     dividend = work.op("Add", dividend, work.op("Div", total, 2))
     quotient = work.op("Div", dividend, total)
     if region.zero_point:
@@ -100,7 +99,7 @@ def log_softmax_small(
         raise Refused(f"its axis of {length} elements leaves fewer than {FEWEST} bits for each exponential")
     work = arithmetic(region, rw, "log_softmax")
     image = _image(work, distance, x, 2.0**precision, masked=masked)
-    logarithm = _logarithm(work, reduce_axes(rw, "ReduceSum", image, [axis]), precision, line)
+    logarithm = _logarithm(work, work.total(image, [axis]), precision, line)
     # what is further away than all codes of the result gives the last one
     farthest = math.ceil(255 * region.scale / x.scale) + 1 if masked else 255
     behind = LOGARITHM[line]

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.int32.root import SHORT, Scaled, chosen
 from onnxq.passes.lowering.integer.operand import Refused
 
@@ -44,7 +43,7 @@ def squares(
             f"{LONGEST}, or too large an epsilon; use max_accumulator_bits=31, or dialect=portable"
         )
     upper, lower = work.divided(work.op("Mul", distance, distance), 1 << BYTE)
-    high, low = (reduce_axes(work.rw, "ReduceSum", part, axes) for part in (upper, lower))
+    high, low = (work.total(part, axes) for part in (upper, lower))
     whole = math.floor(offset)
     behind = min(round((offset - whole) * 2**BEHIND), 2**BEHIND - 1)
     more, added = divmod(whole, 1 << BYTE)
