@@ -44,8 +44,7 @@ def _difference(node: ir.Node, analysis: Analysis, found: Interval) -> Interval:
     x, rest = analysis.get(node.inputs[0]), producer(node, 1, "Mod")
     if rest is not None and rest.inputs[0] is node.inputs[0] and x is not None and x.least >= 0:
         by = scalar(rest.inputs[1])
-        least = 0 if by is None or by < 1 else x.least - x.least % int(by)
-        return Interval.of(least, x.greatest)
+        return Interval(x.low * 0 if by is None or by < 1 else x.low - x.low % int(by), x.high)
     positive = producer(node, 1, "Relu")
     if positive is None or positive.inputs[0] is not node.inputs[0] or x is None:
         return found
