@@ -50,8 +50,7 @@ class LowerInteger(Pass):
     Runtime from 1.17 on, ``int32`` for runtimes of 32-bit integers, with multipliers in two halves, of 20 to
     25 bits in place of 30. choose-integer-types before it gives inner tensors the types that the dialect
     wants. Sums of products that can reach ``2^max_accumulator_bits`` are an error; in the int32 dialect all
-    numbers stay below that. With 24 float32 holds them all exactly, which OpenVINO makes of int32; norms,
-    lengths, quotients of two activations and LogSoftmax need 31 there.
+    numbers stay below that. With 24 float32 holds them all exactly, which OpenVINO makes of int32.
 
     Activations have 8 or 16 bits, in any mixture, weights 8. Integer products take 8 bits, so an operand of
     16 is multiplied as two halves, ``q = 256·h + l``, and both sums are added in as many bits as they need;

@@ -19,7 +19,8 @@ from onnxq.runtime import Session
 
 Text = Callable[..., ir.Model]
 
-BINARY = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Mod"]
+BINARY = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Mod", "Floor"]
+"""``Floor`` is ``a − a mod b``."""
 
 
 def _model(body: str, constants: str = "", output: str = "int32") -> ir.Model:
@@ -40,7 +41,10 @@ def _typed(model: ir.Model) -> ir.Model:
 def test_every_number_is_in_its_interval(ops: list[str], numbers: list[int], seed: int) -> None:
     body = ["p = Cast <to = 6> (a)", "q = Cast <to = 6> (b)", "v0 = Add (p, q)"]
     for i, (op, _) in enumerate(zip(ops, numbers, strict=False)):
-        left, right = (f"v{i}", f"c{i}") if op in ("Div", "Mod") or i % 2 else ("q", f"v{i}")
+        left, right = (f"v{i}", f"c{i}") if op in ("Div", "Mod", "Floor") or i % 2 else ("q", f"v{i}")
+        if op == "Floor":
+            body.append(f"m{i} = Mod ({left}, {right})")
+            op, right = "Sub", f"m{i}"
         body.append(f"v{i + 1} = {op} ({left}, {right})")
     constants = ", ".join(f"int32 c{i} = {{{n}}}" for i, n in enumerate(numbers))
     model = _typed(_model(" ".join([*body, f"y = Identity (v{len(ops)})"]), constants))

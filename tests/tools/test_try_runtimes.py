@@ -103,8 +103,9 @@ def test_rounding_may_differ_by_one_code_in_qdq_only(off: int, good: bool) -> No
 def test_strict_and_qdq_run_in_the_installed_runtime(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--models", "digits_cnn", "--only", "onnxruntime", "--samples", "2", "--zoo", str(tmp_path)]
-    assert try_runtimes.main([*words, "--target", "integer", "--forms", "portable", "qdq"]) == 0
+    words = ["--models", "digits_cnn", "--only", "onnxruntime", "reference", "--samples", "2"]
+    words += ["--zoo", str(tmp_path), "--target", "integer", "--forms", "portable", "qdq"]
+    assert try_runtimes.main(words) == 0
     said = capsys.readouterr().out
     assert f"{tmp_path / 'zoo.py'} does not exist" in said
     rows = {
@@ -112,6 +113,8 @@ def test_strict_and_qdq_run_in_the_installed_runtime(
     }
     assert rows["portable"] == ["100.0000", "%", "0", "2/2", "-"]
     assert rows["qdq"][3] == "2/2"
+    (of_reference,) = (line.split() for line in said.splitlines() if line.startswith("reference "))
+    assert of_reference[2:] == ["portable", "100.0000", "%", "0", "2/2", "-"]
 
 
 @pytest.mark.parametrize(

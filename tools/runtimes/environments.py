@@ -58,6 +58,7 @@ def _older(version: str, numpy: str) -> Runtime:
 STRICT = ("int32", "int24")
 RUNTIMES = (
     Runtime("onnxruntime", ("onnxruntime", "numpy"), "run_onnxruntime.py", ("qdq", "portable", *STRICT)),
+    Runtime("reference", ("onnx", "numpy"), "run_reference.py", ("portable", *STRICT)),
     _older("1.17.3", "numpy<2"),
     _older("1.20.1", "numpy<2"),
     _older("1.23.2", "numpy<3"),

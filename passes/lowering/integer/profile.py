@@ -45,6 +45,11 @@ class Profile:
                 "rounding=tflite needs 62-bit products, which dialect=int32 excludes: use fast or portable"
             )
 
+    @property
+    def short(self) -> bool:
+        """Whether all numbers are to stay where float32 holds every integer."""
+        return self.dialect == Dialect.INT32 and self.accumulator_bits < 31
+
     def words(self, bits: int) -> tuple[ir.DataType, ir.DataType]:
         """The types of sums and of shifts, in words of 32 or 64 bits."""
         unsigned = ir.DataType[f"UINT{bits}"]

@@ -28,6 +28,7 @@ from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
 from onnxq.passes.lowering.integer.emit.square_root import square_root
 from onnxq.passes.lowering.integer.int32.normalization import normalize_small
+from onnxq.passes.lowering.integer.int32.short_normalization import normalize_short
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
@@ -81,7 +82,8 @@ def normalize(
     if epsilon is None:
         epsilon = region.node.attributes.get_float("epsilon", 1e-5)
     if region.profile.dialect == Dialect.INT32:
-        return normalize_small(region, rw, x, axes, count, gamma, beta, centered=centered, epsilon=epsilon)
+        normalized = normalize_short if region.profile.short else normalize_small
+        return normalized(region, rw, x, axes, count, gamma, beta, centered=centered, epsilon=epsilon)
     work = Arithmetic(rw, region.result.name or "norm", INT64)
     unit = _unit(x, count) if centered else 1
     reach = unit * (x.levels - 1)

@@ -20,13 +20,12 @@ import onnx_ir as ir
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
 from onnxq.passes.lowering.integer.int32.root import (
     BITS,
+    arithmetic,
     interpolated,
     require_8_bits,
-    require_31_bits,
     stretched,
 )
 from onnxq.passes.lowering.integer.linear.product import centered as from_zero
@@ -34,7 +33,7 @@ from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.quant.fixed_point import Term
 
-__all__ = ["normalize_small", "require_short"]
+__all__ = ["from_mean", "normalize_small", "require_short"]
 
 INT32 = ir.DataType.INT32
 
@@ -61,15 +60,14 @@ def normalize_small(
     """``γ·(x − mean)/√(var + ε) + β`` over ``count`` elements along ``axes``; RMS without the mean.
 
     Raises:
-        Refused: sums of squares, or epsilon, need more than 30 bits, or numbers must be shorter.
+        Refused: sums of squares, or epsilon, need more than 30 bits.
     """
-    require_31_bits(region, "reciprocal roots")
     require_8_bits(x)
     offset = epsilon * count / x.scale**2
     require_short(count, offset)
-    work = Arithmetic(rw, region.result.name or "norm", INT32)
-    distance, rest = _distance(work, x, axes, count) if centered else (from_zero(rw, x), None)
-    variance = reduce_axes(rw, "ReduceSum", work.op("Mul", distance, distance), axes)
+    work = arithmetic(region, rw, "norm")
+    distance, rest = from_mean(work, x, axes, count) if centered else (from_zero(rw, x), None)
+    variance = work.total(work.op("Mul", distance, distance), axes)
     whole, behind = _variance(work, variance, rest, count, offset)
     scaled = stretched(work, whole)
     unit = work.op("Mul", scaled.power, scaled.power)
@@ -104,12 +102,12 @@ def require_short(count: int, offset: float = 0.0) -> None:
         )
 
 
-def _distance(work: Arithmetic, x: Operand, axes: Sequence[int], count: int) -> tuple[ir.Value, ir.Value]:
+def from_mean(work: Arithmetic, x: Operand, axes: Sequence[int], count: int) -> tuple[ir.Value, ir.Value]:
     """``q − ⌊Σq/n⌋`` and ``Σq mod n``."""
     wide = cast(work.rw, x.codes, INT32)
-    total = work.op("Add", reduce_axes(work.rw, "ReduceSum", wide, axes), ABOVE * count)
-    mean = work.op("Sub", work.op("Div", total, count), ABOVE)
-    return work.op("Sub", wide, mean), work.op("Mod", total, count)
+    total = work.op("Add", work.total(wide, axes), ABOVE * count)
+    whole, rest = work.divided(total, count)
+    return work.op("Sub", wide, work.op("Sub", whole, ABOVE)), rest
 
 
 def _variance(

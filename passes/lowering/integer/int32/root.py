@@ -3,7 +3,8 @@
     v·4^k in [2^28, 2^30)        by stages: where v < 2^(30−b), v·2^b, for b = 16, 8, 4, 2
     f(v) = T[v >> 18] + L[v >> 18]·((v mod 2^18)/8) / 2^15
 
-A section is at most 2^-9 of its start, so that a line is off by 2^-21 of a root or reciprocal root.
+A section is at most 2^-9 of its start, so that a line is off by 2^-21 of a root or reciprocal root. Where
+numbers have 24 bits, it is [2^22, 2^24), sections of 2^12, and as good.
 """
 
 from collections.abc import Callable
@@ -13,15 +14,39 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.numeric import FloatArray
-from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic, ExactArithmetic
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
 
-__all__ = ["BITS", "Scaled", "chosen", "interpolated", "require_8_bits", "require_31_bits", "stretched"]
+__all__ = [
+    "BITS",
+    "LONG",
+    "SHORT",
+    "Line",
+    "Scaled",
+    "arithmetic",
+    "chosen",
+    "interpolated",
+    "require_8_bits",
+    "require_24_bits",
+    "stretched",
+]
 
 BITS = 30
-SMALLEST = 27
-SECTION, LINE = 18, 15
+
+
+@dataclass(frozen=True)
+class Line:
+    """Functions of numbers in [2^(bits−3), 2^bits): lines over 2^section, whose slopes are below 2^line."""
+
+    bits: int
+    section: int
+    line: int
+
+
+LONG = Line(BITS, 18, 15)
+SHORT = Line(24, 12, 12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +57,23 @@ class Scaled:
     power: ir.Value
 
 
-def require_31_bits(region: Region, what: str) -> None:
-    """Accept a dialect whose numbers may reach 2^31.
+def arithmetic(region: Region, rw: Rewriter, what: str) -> Arithmetic:
+    """Formulas for ``region``; where float32 has to hold all numbers, nothing is cut off by Div."""
+    name = region.result.name or what
+    return (ExactArithmetic if region.profile.short else Arithmetic)(rw, name, ir.DataType.INT32)
+
+
+def require_24_bits(region: Region, what: str) -> None:
+    """Accept a dialect whose numbers may reach 2^24.
 
     Raises:
         Refused: max_accumulator_bits forbids it.
     """
     bits = region.profile.accumulator_bits
-    if bits < 31:
+    if bits < SHORT.bits:
         raise Refused(
-            f"its integer rule needs {what} of 31 bits and max_accumulator_bits={bits} leaves {bits}: "
-            "lower with max_accumulator_bits=31, or keep this node float (allow_float=true)"
+            f"its integer rule needs {what} of {SHORT.bits} bits and max_accumulator_bits={bits} leaves "
+            f"{bits}: lower with more, or keep this node float (allow_float=true)"
         )
 
 
@@ -76,15 +107,19 @@ def stretched(work: Arithmetic, value: ir.Value) -> Scaled:
     return Scaled(value, power)
 
 
-def interpolated(work: Arithmetic, value: ir.Value, function: Callable[[FloatArray], FloatArray]) -> ir.Value:
-    """``function`` of numbers in [2^27, 2^30); it changes by less than 2^15 in each section."""
-    value = work.clip(value, 1 << SMALLEST, (1 << BITS) - 1)
-    first, last = 1 << (SMALLEST - SECTION), 1 << (BITS - SECTION)
-    points = np.rint(function(np.arange(first, last + 1) * 2.0**SECTION)).astype(np.int64)
-    place = work.op("Sub", work.op("Div", value, 1 << SECTION), first)
-    within = work.op("Div", work.op("Mod", value, 1 << SECTION), 1 << (SECTION - LINE))
+def interpolated(
+    work: Arithmetic, value: ir.Value, function: Callable[[FloatArray], FloatArray], line: Line = LONG
+) -> ir.Value:
+    """``function`` of numbers in [2^(bits−3), 2^bits); it changes by less than 2^line in each section."""
+    smallest, section = 1 << (line.bits - 3), 1 << line.section
+    value = work.clip(value, smallest, (1 << line.bits) - 1)
+    first, last = smallest // section, (1 << line.bits) // section
+    points = np.rint(function(np.arange(first, last + 1) * float(section))).astype(np.int64)
+    quotient, rest = work.divided(value, section)
+    place = work.op("Sub", quotient, first)
+    within = work.op("Div", rest, section >> line.line) if line.section > line.line else rest
     start, slope = (
-        work.rw.op("Gather", [work.array(line), place], {"axis": 0}, like=value)
-        for line in (points[:-1], np.diff(points))
+        work.rw.op("Gather", [work.array(numbers), place], {"axis": 0}, like=value)
+        for numbers in (points[:-1], np.diff(points))
     )
-    return work.op("Add", start, work.op("Div", work.op("Mul", slope, within), 1 << LINE))
+    return work.op("Add", start, work.op("Div", work.op("Mul", slope, within), 1 << line.line))

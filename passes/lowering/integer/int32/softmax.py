@@ -16,15 +16,16 @@ import onnx_ir as ir
 
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
-from onnxq.passes.lowering.integer.emit.requantize_int32 import FLOAT32
 from onnxq.passes.lowering.integer.int32.root import (
-    BITS,
+    LONG,
+    SHORT,
+    Line,
+    arithmetic,
     chosen,
     interpolated,
     require_8_bits,
-    require_31_bits,
+    require_24_bits,
 )
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
@@ -36,7 +37,7 @@ INT32 = ir.DataType.INT32
 
 LONGEST_TABLE = 256
 FEWEST = 8
-LOGARITHM = 20
+LOGARITHM = {LONG: 20, SHORT: 18}
 """Bits behind the point of logarithms."""
 
 
@@ -64,13 +65,11 @@ def softmax_small(
             f"its axis of {length} elements and its scale leave {precision} bits of {bits} for each "
             f"exponential, fewer than {FEWEST}"
         )
-    work = Arithmetic(rw, region.result.name or "softmax", INT32)
+    work = arithmetic(region, rw, "softmax")
     image = _image(work, distance, x, 2.0**precision, masked=masked)
     dividend = _image(work, distance, x, 2.0**precision / region.scale, masked=masked)
-    total = reduce_axes(rw, "ReduceSum", image, [axis])
+    total = work.total(image, [axis])
     dividend = work.op("Add", dividend, work.op("Div", total, 2))
-    if bits < FLOAT32:
-        dividend = work.op("Sub", dividend, work.op("Mod", dividend, total))
     quotient = work.op("Div", dividend, total)
     if region.zero_point:
         quotient = work.op("Add", quotient, region.zero_point)
@@ -92,22 +91,24 @@ def log_softmax_small(
     Raises:
         Refused: too few bits are left, or numbers must be shorter.
     """
-    require_31_bits(region, "logarithms")
+    require_24_bits(region, "logarithms")
     require_8_bits(x)
-    precision = min(22, BITS - 1 - _length_bits(length))
+    line = SHORT if region.profile.short else LONG
+    precision = min(22, line.bits - 1 - _length_bits(length))
     if precision < FEWEST:
         raise Refused(f"its axis of {length} elements leaves fewer than {FEWEST} bits for each exponential")
-    work = Arithmetic(rw, region.result.name or "log_softmax", INT32)
+    work = arithmetic(region, rw, "log_softmax")
     image = _image(work, distance, x, 2.0**precision, masked=masked)
-    logarithm = _logarithm(work, reduce_axes(rw, "ReduceSum", image, [axis]), precision)
+    logarithm = _logarithm(work, work.total(image, [axis]), precision, line)
     # what is further away than all codes of the result gives the last one
     farthest = math.ceil(255 * region.scale / x.scale) + 1 if masked else 255
-    fraction = min(LOGARITHM, math.floor(math.log2(2.0**28 / (x.scale * farthest))))
+    behind = LOGARITHM[line]
+    fraction = min(behind, math.floor(math.log2(2.0 ** (line.bits - 2) / (x.scale * farthest))))
     step = round(x.scale * 2**fraction)
-    if fraction < FEWEST or step < 1 << FEWEST or step * farthest >= 2**29:
+    if fraction < FEWEST or step < 1 << FEWEST or step * farthest >= 2 ** (line.bits - 1):
         raise Refused(f"its scales {x.scale:g} and {region.scale:g} are too far apart; calibrate again")
     distance = work.clip(distance, 0, farthest)
-    part = work.op("Div", logarithm, 1 << (LOGARITHM - fraction)) if fraction < LOGARITHM else logarithm
+    part = work.op("Div", logarithm, 1 << (behind - fraction)) if fraction < behind else logarithm
     total = work.op("Add", work.op("Mul", distance, step), part)
     bound = np.asarray(step * farthest + (22 << fraction), np.int64)
     term = Term(np.asarray(-(2.0**-fraction) / region.scale), np.zeros((), np.int64), bound)
@@ -129,16 +130,16 @@ def _image(work: Arithmetic, distance: ir.Value, x: Operand, unit: float, *, mas
     return work.rw.op("Gather", [work.array(table), distance], {"axis": 0}, like=distance, dtype=INT32)
 
 
-def _logarithm(work: Arithmetic, total: ir.Value, precision: int) -> ir.Value:
-    """``ln(total/2^precision)·2^20`` of numbers from 2^precision to 2^30."""
-    unit = math.log(2) * 2**LOGARITHM
+def _logarithm(work: Arithmetic, total: ir.Value, precision: int, line: Line) -> ir.Value:
+    """``ln(total/2^precision)`` of numbers from 2^precision to 2^bits."""
+    unit = 1 << LOGARITHM[line]
     octaves: ir.Value | None = None
     for bits in (16, 8, 4, 2, 1):
-        limit = 1 << (BITS - bits)
+        limit = 1 << (line.bits - bits)
         small = work.compare("Less", total, work.number(limit))
         total = chosen(work, small, work.op("Mul", work.op("Min", total, limit - 1), 1 << bits), total)
-        part = chosen(work, small, round(bits * unit), 0)
+        part = chosen(work, small, round(bits * math.log(2) * unit), 0)
         octaves = part if octaves is None else work.op("Add", octaves, part)
     assert octaves is not None, "there are stages"
-    mantissa = interpolated(work, total, lambda v: np.log(v / 2.0**precision) * 2.0**LOGARITHM)
+    mantissa = interpolated(work, total, lambda v: np.log(v / 2.0**precision) * unit, line)
     return work.op("Max", work.op("Sub", mantissa, octaves), 0)

@@ -6,7 +6,8 @@
 Padding inserts z_x, that is, zero. Weights are uint8 (int8 ones move by 128, and so does their zero point):
 ONNX Runtime has a fast kernel for those only, and before 1.24 none for int8. The fast kernel wants int8
 codes, depthwise convolutions in larger groups, and long rows. IREE compiles no ConvInteger that pads more
-behind than in front, so the int32 dialect does that with a Pad of z_x.
+behind than in front, nor one of a single axis, so the int32 dialect pads with a Pad of z_x and gives such a
+one a second axis of length 1.
 """
 
 from collections.abc import Mapping
@@ -82,10 +83,34 @@ def conv_integer(
             return row.image(rw, acc)
     if profile.dialect == Dialect.PORTABLE:
         x = retyped(rw, x, UINT8, profile)
+    if profile.dialect == Dialect.INT32 and weight.codes.ndim == 3:
+        return _with_second_axis(region, rw, x, weight, attributes)
     if profile.dialect == Dialect.INT32:
         x, attributes = _padded_evenly(rw, x, attributes)
     shape = None if region.result.shape is None else region.result.shape.copy()
     return _product(rw, x, weight, attributes, shape)
+
+
+def _with_second_axis(
+    region: Region, rw: Rewriter, x: Operand, weight: Weight, attributes: Mapping[str, AttributeValue]
+) -> ir.Value:
+    """A convolution over one axis as one over two, the first of length 1."""
+    axis = rw.const(np.asarray([2], np.int64), "second_axis")
+    codes = rw.op("Unsqueeze", [x.codes, axis], dtype=x.codes.dtype, shape=_of_two_axes(x.codes))
+    x, weight = replace(x, codes=codes), replace(weight, codes=weight.codes[:, :, None])
+    longer: dict[str, AttributeValue] = dict(attributes)
+    for name in ("kernel_shape", "strides", "dilations"):
+        if given := integers(attributes, name):
+            longer[name] = [1, *given]
+    if pads := integers(attributes, "pads"):
+        longer["pads"] = [0, pads[0], 0, pads[1]]
+    x, even = _padded_evenly(rw, x, longer)
+    acc = _product(rw, x, weight, even, _of_two_axes(region.result))
+    return rw.op("Squeeze", [acc, axis], like=region.result, dtype=ir.DataType.INT32)
+
+
+def _of_two_axes(value: ir.Value) -> ir.Shape | None:
+    return None if value.shape is None else ir.Shape([*value.shape[:2], 1, *value.shape[2:]])
 
 
 def _product(

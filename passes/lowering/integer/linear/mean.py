@@ -14,6 +14,7 @@ from onnxq.graph.match import constant, get_input, is_op
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
+from onnxq.passes.lowering.integer.emit.reduction import settled
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
 from onnxq.passes.lowering.integer.linear.convolution import conv_integer
 from onnxq.passes.lowering.integer.linear.weight import Weight
@@ -56,6 +57,8 @@ def _summed(
     word = INT64 if x.wide and count >= 1 << 15 else INT32
     inputs = [cast(rw, x.codes, word), rw.const(np.asarray(axes, np.int64), "axes")]
     total = rw.op("ReduceSum", inputs, {"keepdims": keepdims}, like=region.result, dtype=word)
+    if region.profile.short:
+        total = settled(rw, total, x.codes)
     return total, Term(real, low, high, bias)
 
 
