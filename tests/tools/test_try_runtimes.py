@@ -104,7 +104,7 @@ def test_strict_and_qdq_run_in_the_installed_runtime(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--models", "digits_cnn", "--only", "onnxruntime", "--samples", "2", "--zoo", str(tmp_path)]
-    assert try_runtimes.main([*words, "--target", "integer", "--forms", "portable", "qdq"]) == 0
+    assert try_runtimes.main([*words, "--forms", "portable", "qdq"]) == 0
     said = capsys.readouterr().out
     assert f"{tmp_path / 'zoo.py'} does not exist" in said
     rows = {
