@@ -48,7 +48,7 @@ _OPTIONAL: Mapping[str, Mapping[str, Kind]] = {
         "split": list,
         "fuse_mask": list,
     },
-    "layout": {"static_shapes": bool},
+    "layout": {"static_shapes": bool, "wide_tail": bool},
     "runtime": {"engine": str, "slow": list, "saturates": bool},
 }
 _SECTIONS = tuple(dict.fromkeys([*_REQUIRED, *_OPTIONAL, "fixed_range", "facts"]))
