@@ -10,7 +10,8 @@
 4. Every float value that a quantized node reads or makes gets one Q/DQ pair; a float node reads the
    exact value where the value comes from a float node, the dequantized one otherwise.
 5. Values that a move node connects form one scale group (:mod:`onnxq.quant.value_placement`).
-6. Box decoding in front of an output stays float or gets 16 bits, as the target says (:mod:`onnxq.quant.tail`).
+6. Box decoding in front of an output stays float or gets 16 bits if the target says so
+   (:mod:`onnxq.quant.tail`).
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onnxq.errors import TargetError
-from onnxq.graph.match import consumers, is_float, is_op, producer, sole_consumer, static_shape
+from onnxq.graph.match import is_float, is_op, producer, sole_consumer, static_shape
 from onnxq.graph.scopes import scopes
 from onnxq.quant.eligibility import Kind, kind, masks, unfit, why_not
 from onnxq.quant.islands import costly_islands

@@ -43,6 +43,8 @@ def decoding(nodes: Sequence[ir.Node], floats: Collection[ir.Node], target: Targ
     anchored = {node for node in joined if node not in floats and _is_anchored(node)}
     decodes = {*_behind(nodes, tail, anchored), *_before(nodes, tail, anchored)} - set(floats)
     values = {value for node in decodes for value in (*node.inputs, *node.outputs) if value is not None}
+    if not any(maker not in tail for value in values if (maker := producer(value)) is not None):
+        return set()  # no linear operator in front: the model is nothing but its tail
     return {value for value in values if all(reader in tail for reader in consumers(value))}
 
 

@@ -20,6 +20,7 @@ def summary(made: Result, data: str | None, sizes: tuple[int, int]) -> Iterator[
     if left := plan_report.left_float(made.plan):
         yield f"not quantized: {plural(len(left), 'node')}"
         yield from (f"  {line}" for line in plan_report.reasons(made.plan))
+    yield from plan_report.widened(made.plan)
     yield f"size: {size(sizes[0])} before, {size(sizes[1])} after"
     if made.comparison is not None:
         yield f"against the float model on {plural(made.comparison.samples, 'calibration sample')}:"

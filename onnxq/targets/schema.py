@@ -235,6 +235,8 @@ def _check(doc: Document, target: Target) -> None:
         raise doc.wrong(
             f": {target.activation} needs opset {_SIXTEEN_BIT_OPSET}, the target has {target.opset}", "opset"
         )
+    if target.wide_tail and not any(fmt.bits == 16 for fmt in target.activations):
+        raise doc.wrong(": wide_tail gives 16 bits, but [activation] lists no such dtype", "wide_tail")
     if target.weight.bits > 8:
         raise doc.wrong(f": weights of {target.weight} are not supported; at most 8 bits", "weight", "dtype")
     for key in (*KINDS[:2], "split"):

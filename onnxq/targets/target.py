@@ -118,7 +118,7 @@ class Target:
 
     @property
     def wide(self) -> IntFormat | None:
-        """The format of 16 bits for values that need more than the usual 8: of the same sign, if there is one."""
+        """The format of 16 bits for values that need more than the usual 8, if possible of the same sign."""
         if self.activation.bits > 8:
             return None
         formats = [fmt for fmt in self.activations if fmt.bits > 8]
