@@ -24,7 +24,7 @@ _FUNCTIONS = (
 
 def joining(nodes: Sequence[ir.Node], floats: Collection[ir.Node], target: Target) -> list[ir.Node]:
     """From a Concat to the outputs layout and arithmetic: in float each part keeps its scale."""
-    tail = _tail(nodes, floats, (*target.move, *_ARITHMETIC, "Sigmoid"))
+    tail = _tail(nodes, floats, (*target.move, "Concat", *_ARITHMETIC, "Sigmoid"))
     return list(_behind(nodes, tail, {node for node in tail if is_op(node, "Concat")}))
 
 
@@ -36,7 +36,7 @@ def decoding(nodes: Sequence[ir.Node], floats: Collection[ir.Node], target: Targ
     probabilities of a classifier are none, nor are the raw outputs of a detector, joined or not. A value that
     something else reads too is left out.
     """
-    found = _tail(nodes, floats, (*target.move, *_ARITHMETIC, *_FUNCTIONS))
+    found = _tail(nodes, floats, (*target.move, "Concat", *_ARITHMETIC, *_FUNCTIONS))
     tail = {node for node in found if node in floats or not _adds_bias(node)}
     concats = {node for node in tail if is_op(node, "Concat") and node not in floats}
     joined = {*_behind(nodes, tail, concats), *_before(nodes, tail, concats)}

@@ -64,7 +64,7 @@ def lower_clamp(
 
 
 def scales_wide_codes(function: Function) -> bool:
-    """Whether a function of codes of 16 bits is ``x + c``, ``x − c``, ``c − x``, ``x·c`` or ``x/c``; c ≠ 0."""
+    """Whether a function of 16-bit codes is ``x + c``, ``x − c``, ``c − x``, ``x·c`` or ``x/c``, c not 0."""
     first, numbers = function.nodes[0], dict(function.constants)
     if not function.operand.wide or not is_op(first, "Add", "Sub", "Mul", "Div"):
         return False
