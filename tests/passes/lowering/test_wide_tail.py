@@ -1,4 +1,4 @@
-"""Box decoding in 16 bits, lowered for every dialect; narrow-activations for the one that has no words for it."""
+"""Box decoding in 16 bits, lowered for every dialect; narrow-activations for the one that has no words."""
 
 from collections.abc import Callable, Mapping
 from warnings import catch_warnings, simplefilter
