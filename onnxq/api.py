@@ -71,8 +71,8 @@ PROOF_SAMPLES = 16
 RIVALS = ("as-is", "equalize", "both")
 """What is tried where nobody says whether scales are to be moved, each a step further than the one before."""
 
-RESORT = "products"
-"""8 bits for products alone, all scales moved: where scales alone leave a model with MatMuls far off."""
+RESORTS = ("O3", "products")
+"""8 bits for products alone, where scales leave a model with MatMuls far off: the level, or with ``both``."""
 
 FOR_SCALES = 16
 """Below so many samples, too few can be held back to tell whether moved scales win."""
@@ -143,9 +143,9 @@ def quantize(
             ``RIVALS`` brings them closer by more than chance on samples that were held back, see
             :func:`onnxq.evaluate.rivals.choose`. It is ``as-is`` with random samples or fewer than
             ``FOR_SCALES``, with a level, and with a recipe or statistics, which speak of the model as it is.
-            A model with MatMuls that all these leave further off than 10 dB gets ``both`` and 8 bits for its
-            products alone (``others=float`` of insert-qdq, or 16 bits where nothing may be float), if that
-            halves the error: in 8 bits a residual stream keeps nothing of its small channels.
+            A model with MatMuls that all these leave further off than 10 dB gets 8 bits for its products
+            alone, if that halves the error: the level ``O3``, or ``both`` with ``others=float`` of insert-qdq
+            (16 bits where nothing may be float). In 8 bits a residual stream loses its small channels.
         rounding: ``nearest``, or ``gptq``: so that the outputs of the layers come out right, not the weights;
             closer, and several times slower, see the pass round-weights for more. ``auto`` is ``gptq`` where
             there are at least ``FOR_ROUNDING`` samples, not random ones, and no level.
@@ -176,8 +176,9 @@ def quantize(
     if scales == "auto" and known >= FOR_SCALES and not (recipe or statistics):
         chosen = _choose_scales(source, context, options, form or wanted.form)
         moving = chosen.name
-    if moving == RESORT:
-        moving, options = RIVALS[-1], _products_only(wanted, form or wanted.form, options) or options
+    if moving in RESORTS:
+        options = _products_only(wanted, form or wanted.form, options) or options
+        level, known, moving = ("O3", 0, "as-is") if moving == "O3" else (None, known, RIVALS[-1])
     fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
     pipeline = parse(quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted))
     keeper = _KeepPlan()
@@ -199,7 +200,8 @@ def _choose_scales(source: ir.Model, context: Context, options: str, form: str) 
     wider = _products_only(target, form, options)
     if wider is None or not any(is_op(node, "MatMul", "Gemm") for node in all_nodes(source)):
         return choose(source, rivals, context, tuple(SCALES))
-    resort = {RESORT: parse(quantizing(target, "qdq", wider, scales=RIVALS[-1]))}
+    ways = (quantizing(target, "qdq", wider, level="O3"), quantizing(target, "qdq", wider, scales=RIVALS[-1]))
+    resort = {name: parse(text) for name, text in zip(RESORTS, ways, strict=True)}
     return choose(source, rivals, context, tuple(SCALES), resort)
 
 

@@ -62,8 +62,8 @@ def choose(
     A rival in which the last of its passes named in ``edits`` changes nothing is the one before it by another
     name, and is not measured. One that leaves more nodes float cannot win. ``source`` is left as it is.
 
-    A ``resort`` is tried only where all stay further off than ``FAR_DB``. It may leave nodes float, and wins
-    by ``RESORT_DB`` over the best of them.
+    What is in ``resort`` is tried only where all stay further off than ``FAR_DB``. It may leave nodes float;
+    the closest wins, if it does so by ``RESORT_DB`` over the best of the others.
 
     Raises:
         OnnxqError: there are no samples, a pipeline fails, or its model does not run.
@@ -86,10 +86,11 @@ def choose(
         measured[name] = _decibels(error)
         if _surely_closer(error, start) and measured[name] > measured[best]:
             best = name
+    least = measured[best] + RESORT_DB
     for name, pipeline in (resort or {}).items() if measured[best] < FAR_DB else ():
         error = _error(run_pipeline(source.clone(), pipeline, seen, [_UntilInserted()]).model, held)
         measured[name] = _decibels(error)
-        if _surely_closer(error, start) and measured[name] >= measured[best] + RESORT_DB:
+        if _surely_closer(error, start) and measured[name] > max(least, measured[best]):
             best = name
     return Chosen(best, measured)
 

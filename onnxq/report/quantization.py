@@ -31,7 +31,8 @@ def summary(made: Result, data: str | None, sizes: tuple[int, int]) -> Iterator[
         if made.scales.name in SCALES:
             yield f"scales moved by {SCALES[made.scales.name].replace(', ', ' and ')}: {gain}"
         else:
-            yield f"8 bits for products alone, for all with --scales as-is: {gain}"
+            how = "as --smooth O3 does" if made.scales.name == "O3" else "and scales moved"
+            yield f"8 bits for products alone, {how} (for all with --scales as-is): {gain}"
     if data is not None and data.startswith("random:"):
         yield "calibrated on random numbers: a smoke test, not a model to use"
     yield from (f"note: {sentence}" for sentence in made.report.unfinished)
