@@ -71,6 +71,9 @@ PROOF_SAMPLES = 16
 RIVALS = ("as-is", "equalize", "both")
 """What is tried where nobody says whether scales are to be moved, each a step further than the one before."""
 
+RESORTS = ("O3", "products")
+"""8 bits for products alone, where scales leave a model with MatMuls far off: the level, or with ``both``."""
+
 FOR_SCALES = 16
 """Below so many samples, too few can be held back to tell whether moved scales win."""
 
@@ -140,6 +143,9 @@ def quantize(
             ``RIVALS`` brings them closer by more than chance on samples that were held back, see
             :func:`onnxq.evaluate.rivals.choose`. It is ``as-is`` with random samples or fewer than
             ``FOR_SCALES``, with a level, and with a recipe or statistics, which speak of the model as it is.
+            A model with MatMuls that all these leave further off than 10 dB gets 8 bits for its products
+            alone, if that halves the error: the level ``O3``, or ``both`` with ``others=float`` of insert-qdq
+            (16 bits where nothing may be float). In 8 bits a residual stream loses its small channels.
         rounding: ``nearest``, or ``gptq``: so that the outputs of the layers come out right, not the weights;
             closer, and several times slower, see the pass round-weights for more. ``auto`` is ``gptq`` where
             there are at least ``FOR_ROUNDING`` samples, not random ones, and no level.
@@ -168,8 +174,11 @@ def quantize(
     known = 0 if samples is None or _is_random(data) or level else len(samples)
     moving, chosen = ("as-is" if scales == "auto" else str(scales)), None
     if scales == "auto" and known >= FOR_SCALES and not (recipe or statistics):
-        chosen = _choose_scales(source, context, options)
+        chosen = _choose_scales(source, context, options, form or wanted.form)
         moving = chosen.name
+    if moving in RESORTS:
+        options = _products_only(wanted, form or wanted.form, options) or options
+        level, known, moving = ("O3", 0, "as-is") if moving == "O3" else (None, known, RIVALS[-1])
     fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
     bias = "float32" if (form or wanted.form) == "integer" and _is_trained(source) else ""
     text = quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted, bias)
@@ -186,10 +195,29 @@ def quantize(
     return Result(report.model, keeper.plan, report, str(pipeline), comparison, chosen)
 
 
-def _choose_scales(source: ir.Model, context: Context, options: str) -> Chosen:
+def _choose_scales(source: ir.Model, context: Context, options: str, form: str) -> Chosen:
     """Measured as Q/DQ, whatever form is wanted: it rounds the same, and runs many times faster."""
-    rivals = {name: parse(quantizing(context.target, "qdq", options, scales=name)) for name in RIVALS}
-    return choose(source, rivals, context, tuple(SCALES))
+    target = context.target
+    rivals = {name: parse(quantizing(target, "qdq", options, scales=name)) for name in RIVALS}
+    wider = _products_only(target, form, options)
+    if wider is None or not any(is_op(node, "MatMul", "Gemm") for node in all_nodes(source)):
+        return choose(source, rivals, context, tuple(SCALES))
+    ways = (quantizing(target, "qdq", wider, level="O3"), quantizing(target, "qdq", wider, scales=RIVALS[-1]))
+    resort = {name: parse(text) for name, text in zip(RESORTS, ways, strict=True)}
+    return choose(source, rivals, context, tuple(SCALES), resort)
+
+
+def _products_only(target: Target, form: str, options: str) -> str | None:
+    """The options that leave 8 bits to products alone: the rest is float, or 16 bits where nothing may be.
+
+    None where the target has neither, or the options speak of it.
+    """
+    if "others=" in options or target.activation.bits > 8 or form == "qoperator":
+        return None
+    if target.float_tail and form == "qdq":
+        return f"{options} others=float".strip()
+    wide = target.wide if target.wide_tail or (target.float_tail and form == "integer") else None
+    return None if wide is None else f"{options} others={wide}".strip()
 
 
 def with_recipe(options: str, recipe: Recipe | Path | str | None) -> str:

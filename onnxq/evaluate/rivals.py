@@ -17,13 +17,20 @@ from onnxq.rounding.output_error import OutputError, change, closer
 from onnxq.rounding.split import is_held_back
 from onnxq.rounding.twin import float_twin
 
-__all__ = ["Chosen", "choose"]
+__all__ = ["FAR_DB", "GAIN_DB", "NEAR_DB", "RESORT_DB", "Chosen", "choose"]
 
 NEAR_DB = 30.0
 """Outputs this close to the float model's (an error of 0.1 %) are left alone, and no rival is built."""
 
 GAIN_DB = 1.5
 """A rival must bring the outputs closer by this much; less is the luck of other roundings."""
+
+
+FAR_DB = 10.0
+"""Outputs further off (an error of a third) are of little use: what costs more than scales is tried too."""
+
+RESORT_DB = 6.0
+"""A last resort must bring the outputs closer than any rival by this much: half the error."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,11 @@ class Chosen:
 
 
 def choose(
-    source: ir.Model, rivals: Mapping[str, Pipeline], context: Context, edits: Sequence[str]
+    source: ir.Model,
+    rivals: Mapping[str, Pipeline],
+    context: Context,
+    edits: Sequence[str],
+    resort: Mapping[str, Pipeline] | None = None,
 ) -> Chosen:
     """The first of ``rivals``, unless another comes closer to the float model on samples it has not seen.
 
@@ -50,6 +61,9 @@ def choose(
 
     A rival in which the last of its passes named in ``edits`` changes nothing is the one before it by another
     name, and is not measured. One that leaves more nodes float cannot win. ``source`` is left as it is.
+
+    What is in ``resort`` is tried only where all stay further off than ``FAR_DB``. It may leave nodes float;
+    the closest wins, if it does so by ``RESORT_DB`` over the best of the others.
 
     Raises:
         OnnxqError: there are no samples, a pipeline fails, or its model does not run.
@@ -71,6 +85,12 @@ def choose(
         error = _error(report.model, held)
         measured[name] = _decibels(error)
         if _surely_closer(error, start) and measured[name] > measured[best]:
+            best = name
+    least = measured[best] + RESORT_DB
+    for name, pipeline in (resort or {}).items() if measured[best] < FAR_DB else ():
+        error = _error(run_pipeline(source.clone(), pipeline, seen, [_UntilInserted()]).model, held)
+        measured[name] = _decibels(error)
+        if _surely_closer(error, start) and measured[name] > max(least, measured[best]):
             best = name
     return Chosen(best, measured)
 

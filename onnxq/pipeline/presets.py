@@ -78,12 +78,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "Q/DQ becomes strict integers, as ONNX Runtime from 1.24 on runs them fastest",
         ),
         "lower-portable": Preset(
-            "fuse, choose-integer-types{dialect=portable}, lower-integer{dialect=portable}, finish",
+            "fuse, choose-integer-types{dialect=portable}, lower-integer{dialect=portable}, "
+            "expand-new-operators, finish",
             "Q/DQ becomes strict integers for ONNX Runtime from 1.17 on",
         ),
         "lower-int32": Preset(
-            "fuse, choose-integer-types{dialect=int32}, lower-integer{dialect=int32}, finish",
-            "Q/DQ becomes strict integers of at most 32 bits",
+            "fuse, narrow-activations, choose-integer-types{dialect=int32}, lower-integer{dialect=int32}, "
+            "expand-new-operators, finish",
+            "Q/DQ becomes strict integers of at most 32 bits, activations of 16 bits get 8",
         ),
         "qoperator": Preset("lower-qoperator, finish", "Q/DQ becomes QOperator nodes for ONNX Runtime"),
         "int8-dynamic": Preset(
@@ -143,13 +145,18 @@ def quantizing(
     if level in ("O1", "O2") and (scales != "as-is" or rounding != "nearest"):
         raise UsageError(f"{level} has scales and roundings of its own")
     suit = "suit-onnxruntime, " if target.engine == "onnxruntime-cpu" else ""
-    expand = f"{suit}expand-new-operators{{opset={target.opset}}}"
+    older = f"expand-new-operators{{opset={target.opset}}}"
+    expand = f"{suit}{older}"
     if level in ("O1", "O2"):
         return _dynamic(str(level), f"{preparation(target)}, {_SMOOTH}", expand, form == "qdq", options, io)
     others = "others=float" if level == "O3" and "others=" not in options else ""
     options = f"{others} {options}".strip()
     smooth = f"{_SMOOTH}, " if level == "O3" else ""
-    ending = {"qdq": f"{expand}, finish", "qoperator": f"{expand}, qoperator", "integer": "lower"}[form]
+    ending = {
+        "qdq": f"{expand}, finish",
+        "qoperator": f"{expand}, qoperator",
+        "integer": f"lower, {older}, finish",
+    }[form]
     insert = f"{smooth}insert-qdq{{{options}}}" if options else "insert-qdq"
     fold = f"fold-fake-quant{{bias={bias}}}" if bias else "fold-fake-quant"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""

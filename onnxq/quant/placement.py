@@ -10,6 +10,8 @@
 4. Every float value that a quantized node reads or makes gets one Q/DQ pair; a float node reads the
    exact value where the value comes from a float node, the dequantized one otherwise.
 5. Values that a move node connects form one scale group (:mod:`onnxq.quant.value_placement`).
+6. Box decoding in front of an output stays float or gets 16 bits if the target says so
+   (:mod:`onnxq.quant.tail`).
 """
 
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onnxq.errors import TargetError
-from onnxq.graph.match import consumers, is_float, is_op, producer, sole_consumer, static_shape
+from onnxq.graph.match import is_float, is_op, producer, sole_consumer, static_shape
 from onnxq.graph.scopes import scopes
 from onnxq.quant.eligibility import Kind, kind, masks, unfit, why_not
 from onnxq.quant.islands import costly_islands
@@ -25,12 +27,11 @@ from onnxq.quant.operators import bias_add, operands
 from onnxq.quant.plan import NodeDecision, Plan
 from onnxq.quant.recipe import Choices, Recipe
 from onnxq.quant.scale_groups import ScaleGroups
+from onnxq.quant.tail import decoding, joining
 from onnxq.quant.value_placement import ValuePlacement, first_output
 from onnxq.targets.target import Target
 
 __all__ = ["check_shapes", "plan"]
-
-_TAIL = ("Concat", "Add", "Sub", "Mul", "Div", "Sigmoid")
 
 
 def plan(model: ir.Model, target: Target, recipe: Recipe | None = None) -> Plan:
@@ -88,7 +89,10 @@ class _Placement:
         self._take_in_activations()
         self._leave_islands()
         if target.float_tail:
-            self._leave_tail()
+            for node in joining([node for node, _ in self.nodes], self.reasons, target):
+                self.reasons.setdefault(
+                    node, "only joins or decodes outputs of the model: each part leaves at its own scale"
+                )
         self._leave_idle_moves()
         self.inside = {value: reader for node in self._quantized() for value, reader in self._fused(node)}
 
@@ -106,7 +110,9 @@ class _Placement:
             if not is_op(node, "Constant")
         )
         quantized = list(self._quantized())
-        values = ValuePlacement(self.target, quantized, self.inside, self.choices)
+        order, wide = [node for node, _ in self.nodes], self.target.wide_tail
+        tail = decoding(order, self.reasons, self.target) if wide else set()
+        values = ValuePlacement(self.target, quantized, self.inside, self.choices, tail)
         return Plan(self.target.name, nodes, tuple(values.decisions()))
 
     def _quantized(self) -> Iterator[ir.Node]:
@@ -158,25 +164,6 @@ class _Placement:
             clip = self._swallowed(node)
             if clip is not None and kind(clip, self.target) is Kind.FLOAT:
                 self.reasons.setdefault(clip, f"the {node.op_type} in front of it stays float")
-
-    def _leave_tail(self) -> None:
-        """From a Concat to the outputs layout and arithmetic stay float: each part keeps its scale.
-
-        Detectors decode their boxes there: 8 bits for all coordinates of a picture are too coarse.
-        """
-        tail: set[ir.Node] = set()
-        for node, _ in reversed(self.nodes):
-            if (node in self.reasons or is_op(node, *self.target.move, *_TAIL)) and all(
-                reader in tail for output in node.outputs for reader in consumers(output)
-            ):
-                tail.add(node)
-        joined: set[ir.Node] = set()
-        for node, _ in self.nodes:
-            if node in tail and (is_op(node, "Concat") or any(producer(v) in joined for v in node.inputs)):
-                joined.add(node)
-                self.reasons.setdefault(
-                    node, "only joins or decodes outputs of the model: each part leaves at its own scale"
-                )
 
     def _leave_idle_moves(self) -> None:
         """A move node stays float unless a quantized compute node reads or makes what it moves."""

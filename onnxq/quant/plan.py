@@ -45,6 +45,8 @@ class ValueDecision:
     fixed: tuple[float, float] | None = None
     readers: tuple[str, ...] | None = None
     follows: bool = False
+    why: str = ""
+    """Why its format is another than the target's usual one, where nobody asked for that."""
 
     @property
     def granularity(self) -> str:

@@ -1,6 +1,6 @@
 """Deciding which values get Q/DQ, and of which format, once it is known which nodes are quantized."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -23,6 +23,8 @@ from onnxq.targets.target import Range, Target
 
 __all__ = ["ValuePlacement", "first_output"]
 
+_DECODES = "decodes outputs of the model"
+
 
 def first_output(node: ir.Node) -> str:
     """The name a node is known by in a plan: that of its first output."""
@@ -32,7 +34,8 @@ def first_output(node: ir.Node) -> str:
 class ValuePlacement:
     """One decision a value and role.
 
-    ``quantized`` are the nodes on integers in graph order; ``inside`` the values within fused operators.
+    ``quantized`` are the nodes on integers in graph order; ``inside`` the values within fused operators;
+    ``tail`` the values of box decoding, which get the target's wide format.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class ValuePlacement:
         quantized: Sequence[ir.Node],
         inside: Mapping[ir.Value, ir.Node],
         choices: Choices,
+        tail: Collection[ir.Value] = frozenset(),
     ) -> None:
         self.target, self.quantized, self.inside, self.choices = target, quantized, inside, choices
         self.members = frozenset(quantized)
@@ -56,6 +60,7 @@ class ValuePlacement:
                 self.followers.update(together[1:])
         self.asked = self._asked()
         self.wishes = self._group_wishes()
+        self.widened = self._widen(tail)
 
     @staticmethod
     def moved(node: ir.Node) -> list[ir.Value]:
@@ -138,9 +143,8 @@ class ValuePlacement:
         pow2 = target.activation_power_of_two if wish.power_of_two is None else wish.power_of_two
         fixed = self.asked.get(value, NOTHING).range or self._fixed(value, fmt, symmetric)
         readers, follows = self._readers(value), fixed is None and value in self.followers
-        return ValueDecision(
-            value.name or "", role, fmt, leader.name or "", symmetric, pow2, None, fixed, readers, follows
-        )
+        name, group, why = value.name or "", leader.name or "", _DECODES if leader in self.widened else ""
+        return ValueDecision(name, role, fmt, group, symmetric, pow2, None, fixed, readers, follows, why)
 
     def _group_wishes(self) -> dict[ir.Value, Wish]:
         """What the recipe says of each scale group: of several dtypes the widest."""
@@ -153,6 +157,22 @@ class ValuePlacement:
                 before = found.get(leader, NOTHING)
                 widest = max((before, wish), key=lambda w: 0 if w.format is None else w.format.bits)
                 found[leader] = Wish(dtype=widest.dtype).over(wish.over(before))
+        return found
+
+    def _widen(self, tail: Collection[ir.Value]) -> set[ir.Value]:
+        """Give the wide format to the scale groups that lie within the tail; what the recipe says wins."""
+        wide = self.target.wide
+        if wide is None or not tail:
+            return set()
+        together: dict[ir.Value, list[ir.Value]] = {}
+        for node in self.quantized:
+            for value, role, _ in self._operands(node):
+                if role in (Role.ACTIVATION, Role.CONSTANT):
+                    together.setdefault(self.groups.leader(value), []).append(value)
+        found = {leader for leader, values in together.items() if all(value in tail for value in values)}
+        found = {leader for leader in found if self.wishes.get(leader, NOTHING).dtype is None}
+        for leader in found:
+            self.wishes[leader] = Wish(dtype=str(wide)).over(self.wishes.get(leader, NOTHING))
         return found
 
     def _asked(self) -> dict[ir.Value, Wish]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from onnxq.quant.plan import NodeDecision, Plan, ValueDecision
 from onnxq.report.table import Table, listed, plural
 
-__all__ = ["as_dict", "headline", "left_float", "nodes", "reasons", "values"]
+__all__ = ["as_dict", "headline", "left_float", "nodes", "reasons", "values", "widened"]
 
 _REASONS = 12
 """How many lines a summary spends on reasons."""
@@ -25,10 +25,17 @@ def nodes(plan: Plan) -> Table:
     return Table(headline(plan), ["node", "op", "scope", "runs on", "why"], rows)
 
 
+def widened(plan: Plan) -> Iterator[str]:
+    """``36 values in uint16: decodes outputs of the model``, one line for each reason."""
+    found = Counter((str(value.format), value.why) for value in plan.values if value.why)
+    for (dtype, why), count in found.items():
+        yield f"{plural(count, 'value')} in {dtype}: {why}"
+
+
 def values(plan: Plan) -> Table:
-    """Every value that gets Q/DQ: dtype, granularity, scale group."""
+    """Every value that gets Q/DQ: dtype, granularity, scale group, why its dtype is an unusual one."""
     title = f"{plural(len(plan.values), 'value')} with Q/DQ, {len(plan.groups)} scale groups"
-    heads = ["value", "role", "dtype", "zero point", "granularity", "scale group", "range"]
+    heads = ["value", "role", "dtype", "zero point", "granularity", "scale group", "range", "why"]
     return Table(title, heads, [_value_row(value) for value in plan.values])
 
 
@@ -73,6 +80,7 @@ def _value_row(value: ValueDecision) -> tuple[str, ...]:
         value.granularity,
         value.group,
         low_high if value.role == "activation" else "constant",
+        value.why,
     )
 
 

@@ -20,14 +20,19 @@ def summary(made: Result, data: str | None, sizes: tuple[int, int]) -> Iterator[
     if left := plan_report.left_float(made.plan):
         yield f"not quantized: {plural(len(left), 'node')}"
         yield from (f"  {line}" for line in plan_report.reasons(made.plan))
+    yield from plan_report.widened(made.plan)
     yield f"size: {size(sizes[0])} before, {size(sizes[1])} after"
     if made.comparison is not None:
         yield f"against the float model on {plural(made.comparison.samples, 'calibration sample')}:"
         yield from (f"  {line}" for line in output_lines(made.comparison))
     if made.scales is not None and made.scales.name != "as-is":
         before, after = made.scales.measured["as-is"], made.scales.measured[made.scales.name]
-        passes = SCALES[made.scales.name].replace(", ", " and ")
-        yield f"scales moved by {passes}: on samples held back {after:.1f} dB, {before:.1f} dB without"
+        gain = f"on samples held back {after:.1f} dB, {before:.1f} dB without"
+        if made.scales.name in SCALES:
+            yield f"scales moved by {SCALES[made.scales.name].replace(', ', ' and ')}: {gain}"
+        else:
+            how = "as --smooth O3 does" if made.scales.name == "O3" else "and scales moved"
+            yield f"8 bits for products alone, {how} (for all with --scales as-is): {gain}"
     if data is not None and data.startswith("random:"):
         yield "calibrated on random numbers: a smoke test, not a model to use"
     yield from (f"note: {sentence}" for sentence in made.report.unfinished)

@@ -48,7 +48,7 @@ _OPTIONAL: Mapping[str, Mapping[str, Kind]] = {
         "split": list,
         "fuse_mask": list,
     },
-    "layout": {"static_shapes": bool},
+    "layout": {"static_shapes": bool, "wide_tail": bool},
     "runtime": {"engine": str, "slow": list, "saturates": bool},
 }
 _SECTIONS = tuple(dict.fromkeys([*_REQUIRED, *_OPTIONAL, "fixed_range", "facts"]))
@@ -235,6 +235,8 @@ def _check(doc: Document, target: Target) -> None:
         raise doc.wrong(
             f": {target.activation} needs opset {_SIXTEEN_BIT_OPSET}, the target has {target.opset}", "opset"
         )
+    if target.wide_tail and not any(fmt.bits == 16 for fmt in target.activations):
+        raise doc.wrong(": wide_tail gives 16 bits, but [activation] lists no such dtype", "wide_tail")
     if target.weight.bits > 8:
         raise doc.wrong(f": weights of {target.weight} are not supported; at most 8 bits", "weight", "dtype")
     for key in (*KINDS[:2], "split"):

@@ -40,6 +40,7 @@
 
     [layout]
     float_tail = true             # layout operators in front of an output stay float
+    wide_tail = false             # box decoding in front of an output gets 16 bits, where it is not float
     static_shapes = false         # every axis of every input must be a number
 
     [runtime]
@@ -95,6 +96,7 @@ class Target:
     activation_power_of_two: bool = False
     weight_power_of_two: bool = False
     float_tail: bool = False
+    wide_tail: bool = False
     also: frozenset[IntFormat] = frozenset()
     bias: str = "int32"
     rounding: str = "half-even"
@@ -113,6 +115,14 @@ class Target:
     def activations(self) -> tuple[IntFormat, ...]:
         """The formats that activations may have, the usual one first."""
         return (self.activation, *sorted(self.also - {self.activation}, key=str))
+
+    @property
+    def wide(self) -> IntFormat | None:
+        """The format of 16 bits for values that need more than the usual 8, if possible of the same sign."""
+        if self.activation.bits > 8:
+            return None
+        formats = [fmt for fmt in self.activations if fmt.bits > 8]
+        return next((f for f in formats if f.signed == self.activation.signed), next(iter(formats), None))
 
     def lowered_to(self, form: str | None) -> "Target":
         """The target for a form of its own or another: only Q/DQ can leave sums of an Add unrounded."""

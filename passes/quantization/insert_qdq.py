@@ -59,6 +59,11 @@ class InsertQdq(Pass):
     or a format such as ``int16`` for all values that no Conv, Gemm or MatMul reads, so that a residual stream
     keeps its narrow channels. Formats of 16 bits raise the model to opset 21, the first that has them.
 
+    Where the target has a ``wide_tail``, the decoding of boxes in front of an output gets 16 bits: arithmetic
+    with anchors before or behind a Concat, all that follows up to the output, and what the last linear
+    operators hand to it. In 8 bits one code of a coordinate is more than a pixel. The plan names the values;
+    ``wide_tail=false`` gives them 8 bits, and a recipe the dtype that it says.
+
     With ``weights=integer`` the codes of weights are written at once, in place of the float weights.
 
     With ``trainable=true`` the graph is ready to be trained: float weights and biases, scales and zero
@@ -79,6 +84,7 @@ class InsertQdq(Pass):
     weights: Weights = Weights.FAKE
     trainable: bool = False
     others: str | None = None
+    wide_tail: bool | None = None
 
     def plan(self, model: ir.Model, context: Context, /) -> Plan:
         """The decisions this pass would apply to ``model``.
@@ -132,15 +138,19 @@ class InsertQdq(Pass):
         if self.weight is not None:
             fmt = IntFormat.parse(self.weight)
             changes["weight"] = IntFormat(fmt.bits, fmt.signed, narrow=fmt.signed)
-        if self.symmetric is not None:
-            changes["symmetric"] = self.symmetric
+        for key in ("symmetric", "wide_tail"):
+            if getattr(self, key) is not None:
+                changes[key] = getattr(self, key)
         if self.per_channel is False:
             changes["per_channel"] = frozenset[str]()
         if self.others == FLOAT:
             base = linear_only(base)
         elif self.others is not None:
             _allowed(IntFormat.parse(self.others), base)
-        return replace(base, **changes) if changes else base  # type: ignore[arg-type]
+        target = replace(base, **changes) if changes else base  # type: ignore[arg-type]
+        if self.wide_tail and target.activation.bits == 8 and target.wide is None:
+            raise UsageError(f"insert-qdq: target {base.name} takes no activations of 16 bits: no wide_tail")
+        return target
 
 
 def _shared(

@@ -10,9 +10,10 @@ import pytest
 from onnxq import api
 from onnxq.data.synthetic import RandomDataWarning
 from onnxq.errors import UsageError
-from onnxq.evaluate.rivals import GAIN_DB, NEAR_DB, choose
+from onnxq.evaluate.rivals import FAR_DB, GAIN_DB, NEAR_DB, choose
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.spec import parse
+from onnxq.report.quantization import summary
 
 Text = Callable[..., ir.Model]
 
@@ -113,3 +114,53 @@ def test_rounding_by_the_outputs_comes_closer(onnx_text: Text) -> None:
     assert fitted.comparison.outputs[0].sqnr_db > near.comparison.outputs[0].sqnr_db
     with pytest.raises(UsageError, match="'up' is none of nearest, gptq"):
         api.quantize(model, _samples(), rounding="up")  # type: ignore[arg-type]
+
+
+STREAM = """g (float[1,6,8] x) => (float[1,6,8] y)
+    <float[8] gain, float[8] offset, float[8,8] A, float[8,8] B, float[8] unit> {
+    n = LayerNormalization (x, gain, offset)
+    m = MatMul (n, A)
+    r = Relu (m)
+    v = MatMul (r, B)
+    s = Add (v, x)
+    y = Mul (s, unit)
+}"""
+
+
+@pytest.fixture
+def stream(onnx_text: Text) -> tuple[ir.Model, list[dict[str, np.ndarray]]]:
+    """A residual stream with one channel 2000 times as large as the others, which matter no less."""
+    rng = np.random.default_rng(2)
+    size = np.array([2000.0] + [1.0] * 7, np.float32)
+    model = onnx_text(STREAM)
+    model.graph.initializers["unit"].const_value = ir.tensor(1 / size, name="unit")
+    samples = [{"x": (rng.normal(size=(1, 6, 8)) * size).astype(np.float32)} for _ in range(16)]
+    return model, samples
+
+
+@pytest.mark.parametrize(("target", "others"), [("generic-int8", "float"), ("integer", "uint16")])
+def test_where_scales_do_not_help_the_stream_leaves_8_bits(
+    target: str, others: str, stream: tuple[ir.Model, list[dict[str, np.ndarray]]]
+) -> None:
+    made = api.quantize(*stream, target=target)
+    assert made.scales is not None
+    found = made.scales.measured
+    assert made.scales.name == max(found, key=lambda name: found[name])
+    assert made.scales.name in api.RESORTS
+    assert f"insert-qdq{{others={others}}}" in made.pipeline
+    assert max(found[name] for name in found.keys() & set(api.RIVALS)) < FAR_DB
+    assert found[made.scales.name] > FAR_DB
+    assert made.comparison is not None
+    assert made.comparison.outputs[0].sqnr_db > FAR_DB
+    assert next(summary(made, None, (1, 1))).startswith(f"{made.plan.quantized_nodes} of")
+    assert any("8 bits for products alone" in line for line in summary(made, None, (1, 1)))
+
+
+@pytest.mark.parametrize("target", ["xint8", "openvino"])
+def test_no_resort_where_the_target_has_none_or_it_is_spoken_of(
+    target: str, stream: tuple[ir.Model, list[dict[str, np.ndarray]]]
+) -> None:
+    options = "" if target == "xint8" else "others=float"
+    made = api.quantize(*stream, target=target, options=options, proof=0)
+    assert made.scales is not None
+    assert made.scales.measured.keys() <= set(api.RIVALS)

@@ -16,7 +16,7 @@ from onnxq.graph.scopes import scopes
 from onnxq.passes.lowering.integer.emit.requantize import cast
 from onnxq.passes.lowering.integer.functions.lookup import gather, read_function, tabulate
 from onnxq.passes.lowering.integer.interface import substitute
-from onnxq.passes.lowering.integer.linear.rescaling import lower_clamp
+from onnxq.passes.lowering.integer.linear.rescaling import lower_clamp, scales_wide_codes
 from onnxq.passes.lowering.integer.movement.comparison import COMPARISONS, lower_comparison
 from onnxq.passes.lowering.integer.movement.moves import SHAPE_READERS
 from onnxq.passes.lowering.integer.operand import Refused, describe_codes
@@ -146,7 +146,7 @@ def _codes(
         require_bits("its result", output, profile)
         if (same := lower_clamp(quantize, output, operands, profile, rw)) is not None:
             return same
-        if (function := read_function(value, operands)) is not None:
+        if (function := read_function(value, operands)) is not None and not scales_wide_codes(function):
             return gather(rw, function.operand, tabulate(function, output, rw.model.opset_imports))
         region = read_region(quantize, output, operands, profile)
         node = region.node

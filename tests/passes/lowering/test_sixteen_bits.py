@@ -185,3 +185,13 @@ def test_profiles_without_words_for_it_name_the_node(
         }}"""
     with pytest.raises(CheckError, match=f"'product'.* is int16.*{reason}"):
         lowering.run(onnx_text(text), Context())
+
+
+@pytest.mark.parametrize("op", ["Add (x, c)", "Sub (x, c)", "Sub (c, x)", "Mul (c, x)", "Div (x, c)"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_one_number_takes_no_table(lower: Lower, op: str, scheme: str) -> None:
+    made = lower(
+        f"g (float[2,300] x) => (float[2,300] y) <float c = {{-1.25}}> {{ _y = {op} y = Relu (_y) }}",
+        scheme=SCHEMES[scheme],
+    )
+    assert all(tensor.dims != [1 << 16] for tensor in made.graph.initializer)

@@ -1,0 +1,109 @@
+"""8 bits for activations of 16."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.match import constant, consumers, get_input, is_op
+from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.scopes import all_nodes
+from onnxq.pipeline.base import Contract, Pass
+from onnxq.pipeline.context import Context
+from onnxq.quant.formats import IntFormat
+from onnxq.quant.operators import LINEAR
+from onnxq.quant.qdq import parameters, qparams_of
+from onnxq.quant.qparams import QParams
+
+__all__ = ["NarrowActivations"]
+
+
+@dataclass(frozen=True)
+class NarrowActivations(Pass):
+    """Give activations of 16 bits in a Q/DQ graph 8, over the same range.
+
+           QuantizeLinear(x, s, z: uint16)   =>   QuantizeLinear(x, 257·s, round(z / 257): uint8)
+
+    For runtimes without words for their products: lower-int32 begins with it, since targets may give the
+    decoding of boxes 16 bits (``wide_tail``). It costs the accuracy that these were for, and warns of it.
+    Scales that are powers of two are multiplied by 256, which cuts off the upper 0.4 % of the range.
+
+    An operand of Conv, ConvTranspose, Gemm or MatMul keeps its codes, because the integers of a bias hang on
+    their scale; so do inputs and outputs of the model that are codes, and scales per channel.
+    """
+
+    name: ClassVar[str] = "narrow-activations"
+    contract: ClassVar[Contract] = Contract.APPROXIMATE
+
+    def apply(self, rw: Rewriter, context: Context, /) -> None:
+        narrowed: list[str] = []
+        for node in list(all_nodes(rw.model)):
+            qparams = qparams_of(node) if is_op(node, "QuantizeLinear", "DequantizeLinear") else None
+            codes = node.outputs[0] if is_op(node, "QuantizeLinear") else get_input(node, 0)
+            if qparams is None or qparams.format.bits != 16 or codes is None:
+                continue
+            if is_op(node, "DequantizeLinear") and constant(codes) is None:
+                continue  # done with its QuantizeLinear
+            if reason := _why_not(codes, qparams):
+                rw.skip(node, reason)
+                continue
+            _narrow(node, codes, qparams, rw)
+            narrowed.append(codes.name or "")
+        if narrowed:
+            warnings.warn(
+                f"narrow-activations gives {len(narrowed)} values 8 bits in place of 16, such as "
+                f"'{narrowed[0]}': measure what it costs, or lower for a dialect that has words for them",
+                stacklevel=2,
+            )
+
+
+def _why_not(codes: ir.Value, qparams: QParams) -> str | None:
+    readers = consumers(codes)
+    if qparams.axis is not None or qparams.block is not None:
+        return "its scales are per channel"
+    if codes.is_graph_input() or codes.is_graph_output():
+        return "its codes are an input or output of the model"
+    if not all(is_op(reader, "DequantizeLinear") and _same(reader, qparams) for reader in readers):
+        return "something else than a DequantizeLinear of the same scale reads its codes"
+    if any(is_op(user, *LINEAR) for reader in readers for user in consumers(reader.outputs[0])):
+        return "a linear operator reads it, on whose scale its bias hangs"
+    return None
+
+
+def _same(node: ir.Node, qparams: QParams) -> bool:
+    found = qparams_of(node)
+    return found is not None and found.same_as(qparams)
+
+
+def _narrow(node: ir.Node, codes: ir.Value, qparams: QParams, rw: Rewriter) -> None:
+    small, array = _narrower(qparams), constant(codes)
+    nodes = list(_pair(node, codes))
+    scale, zero_point = parameters(rw, small, codes.name or "codes")
+    for one in nodes:
+        rw.set_input(one, 1, scale)
+        rw.set_input(one, 2, zero_point)
+    if array is None:
+        return rw.set_type(codes, small.format.ir_dtype)
+    short = rw.const(small.quantize(qparams.dequantize(array)), codes.name or "codes")
+    for reader in nodes:
+        rw.set_input(reader, 0, short)
+    return None
+
+
+def _pair(node: ir.Node, codes: ir.Value) -> Iterator[ir.Node]:
+    if is_op(node, "QuantizeLinear"):
+        yield node
+    yield from consumers(codes)
+
+
+def _narrower(qparams: QParams) -> QParams:
+    fmt = IntFormat(8, signed=qparams.format.signed)
+    fraction, _ = np.frexp(qparams.scale)
+    factor = 256 if fraction == 0.5 else 257
+    steps = (qparams.zero_point.astype(np.float64) - qparams.format.qmin) / factor
+    zero_point = np.clip(np.rint(steps) + fmt.qmin, fmt.qmin, fmt.qmax).astype(fmt.dtype)
+    scale = (qparams.scale * np.float32(factor)).astype(np.float32)
+    return replace(qparams, scale=scale, zero_point=zero_point, format=fmt)
