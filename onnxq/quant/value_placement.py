@@ -32,7 +32,8 @@ def first_output(node: ir.Node) -> str:
 class ValuePlacement:
     """One decision a value and role.
 
-    ``quantized`` are the nodes on integers in graph order; ``inside`` the values within fused operators.
+    ``quantized`` are the nodes on integers in graph order; ``inside`` the values within fused operators;
+    ``states`` pairs of values that share a scale because the one becomes the other at the next step.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ValuePlacement:
         quantized: Sequence[ir.Node],
         inside: Mapping[ir.Value, ir.Node],
         choices: Choices,
+        states: Sequence[tuple[ir.Value, ir.Value]] = (),
     ) -> None:
         self.target, self.quantized, self.inside, self.choices = target, quantized, inside, choices
         self.members = frozenset(quantized)
@@ -54,6 +56,8 @@ class ValuePlacement:
                 together = joined(node, self.members, target)
                 self.groups.join(*together)
                 self.followers.update(together[1:])
+        for pair in states:
+            self.groups.join(*pair)
         self.asked = self._asked()
         self.wishes = self._group_wishes()
 

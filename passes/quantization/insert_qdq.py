@@ -8,6 +8,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxq.calibration.ranges import get_method
+from onnxq.data.sequences import parse_state
 from onnxq.errors import ModelError, UsageError
 from onnxq.graph.match import constant, get_input, is_op, producer
 from onnxq.graph.opset import can_relabel, opset, relabel
@@ -59,6 +60,10 @@ class InsertQdq(Pass):
     or a format such as ``int16`` for all values that no Conv, Gemm or MatMul reads, so that a residual stream
     keeps its narrow channels. Formats of 16 bits raise the model to opset 21, the first that has them.
 
+    ``recurrent=8`` or ``16`` are the bits of the values in recurrent cells that unroll-recurrent wrote out.
+    ``state='stateN=state'`` says which output is an input of the next step: both get one scale, so that codes
+    go round without conversion.
+
     With ``weights=integer`` the codes of weights are written at once, in place of the float weights.
 
     With ``trainable=true`` the graph is ready to be trained: float weights and biases, scales and zero
@@ -79,6 +84,8 @@ class InsertQdq(Pass):
     weights: Weights = Weights.FAKE
     trainable: bool = False
     others: str | None = None
+    recurrent: int | None = None
+    state: tuple[str, ...] = ()
 
     def plan(self, model: ir.Model, context: Context, /) -> Plan:
         """The decisions this pass would apply to ``model``.
@@ -90,11 +97,12 @@ class InsertQdq(Pass):
         target = self.target(context.target)
         check_shapes(model, target)
         recipe = None if self.recipe is None else load_recipe(self.recipe)
-        first = plan(model, target, recipe)
+        state = parse_state(self.state)
+        first = plan(model, target, recipe, state)
         if self.others in (None, FLOAT):
             return first
         wider = widened(first, model, str(self.others)).rules
-        return plan(model, target, Recipe((*wider, *(recipe.rules if recipe is not None else ()))))
+        return plan(model, target, Recipe((*wider, *(recipe.rules if recipe is not None else ()))), state)
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         if self.trainable and self.weights == Weights.INTEGER:
@@ -132,6 +140,8 @@ class InsertQdq(Pass):
         if self.weight is not None:
             fmt = IntFormat.parse(self.weight)
             changes["weight"] = IntFormat(fmt.bits, fmt.signed, narrow=fmt.signed)
+        if self.recurrent is not None:
+            changes["recurrent_bits"] = _bits(self.recurrent, base)
         if self.symmetric is not None:
             changes["symmetric"] = self.symmetric
         if self.per_channel is False:
@@ -167,6 +177,14 @@ def _allowed(fmt: IntFormat, target: Target) -> IntFormat:
         return fmt
     listed = ", ".join(map(str, target.activations))
     raise UsageError(f"insert-qdq: target {target.name} takes activations of {listed}, not {fmt}")
+
+
+def _bits(wanted: int, target: Target) -> int:
+    allowed = sorted({8, *(fmt.bits for fmt in target.activations)})
+    if wanted in allowed:
+        return wanted
+    listed = " or ".join(map(str, allowed))
+    raise UsageError(f"insert-qdq: recurrent is {wanted}; target {target.name} takes {listed} bits")
 
 
 def _raise_opset(rw: Rewriter, decisions: Plan) -> None:

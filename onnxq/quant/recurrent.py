@@ -1,0 +1,31 @@
+"""Values inside a recurrent cell that was written out: a mark on their nodes that lasts until Q/DQ is placed.
+
+What a cell adds up over time loses with every rounding, and 8 bits round a forget gate of 0.999 to 1. A target
+with ``recurrent_bits = 16`` computes the marked values on 16 bits, as TFLite's 8x8_16 LSTM does; what the
+products by weights read stays at 8.
+"""
+
+import onnx_ir as ir
+
+from onnxq.quant.formats import IntFormat
+from onnxq.targets.target import Target
+
+__all__ = ["cell_format", "is_in_cell", "mark_cell"]
+
+_KEY = "onnxq.recurrent"
+
+
+def mark_cell(node: ir.Node) -> None:
+    """Say of a node that what it makes is part of a recurrent cell."""
+    node.metadata_props[_KEY] = "cell"
+
+
+def is_in_cell(node: ir.Node) -> bool:
+    """Whether a node has been marked."""
+    return _KEY in node.metadata_props
+
+
+def cell_format(target: Target) -> IntFormat | None:
+    """What the values of cells have, where that is wider than other activations."""
+    wide = IntFormat(target.recurrent_bits, target.activation.signed)
+    return wide if wide.bits > target.activation.bits and wide in target.activations else None

@@ -1,0 +1,135 @@
+"""A recurrent node as its steps: the input's product for all of them at once, the steps, the outputs."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering._cells import Cell, State, made_by
+from onnxq.passes.lowering._recurrent import Direction, Layer
+from onnxq.quant.recurrent import mark_cell
+
+__all__ = ["unrolled"]
+
+
+def unrolled(layer: Layer) -> Callable[[Rewriter], Sequence[ir.Value]]:
+    """Prepares the nodes that compute the outputs of a recurrent node; one that nobody reads gets a stand-in."""
+    return lambda rw: _Unrolled(rw, layer).outputs()
+
+
+class _Unrolled:
+    def __init__(self, rw: Rewriter, layer: Layer) -> None:
+        self.rw, self.layer = rw, layer
+        self.dtype = layer.x.dtype or ir.DataType.FLOAT
+
+    def outputs(self) -> list[ir.Value]:
+        """Y, Y_h and Y_c as far as the node has them."""
+        runs = [self._run(i, direction) for i, direction in enumerate(self.layer.directions)]
+        made: list[ir.Value] = []
+        for i, output in enumerate(self.layer.node.outputs):
+            if not (output.uses() or output.is_graph_output()):
+                made.append(self.layer.x)
+            elif i == 0:
+                made.append(self._sequence([[_there(state[0]) for state in run] for run in runs]))
+            else:
+                made.append(self._last([self._own(_there(run[-1][i - 1])) for run in runs]))
+        return made
+
+    def _run(self, number: int, direction: Direction) -> list[State]:
+        """The states after each step, in the order in which the direction takes them."""
+        cell = Cell(self.rw, self.layer, direction)
+        parts = self._parts(cell)
+        state: State = tuple(self._initial(i, number) for i in range(self.layer.states))
+        states = []
+        for x in reversed(parts) if direction.backward else parts:
+            state = cell.step(x, state)
+            states.append(state)
+        return states
+
+    def _parts(self, cell: Cell) -> list[ir.Value]:
+        """``x · Wᵀ + b`` of each step, [batch, gates·H]; one product for all steps."""
+        w = np.ascontiguousarray(cell.direction.w[cell.order].T)
+        width = w.shape[1]
+        shape = ir.Shape([*list(self.layer.x.shape or ())[:2], width])
+        inputs = [self.layer.x, cell.constant("w", w)]
+        sums = self.rw.op("MatMul", inputs, dtype=self.dtype, shape=shape.copy())
+        mark_cell(made_by(sums))
+        if cell.bias.any():
+            sums = self.rw.op("Add", [sums, cell.constant("b", cell.bias)], dtype=self.dtype, shape=shape)
+            mark_cell(made_by(sums))
+        return self._apart(sums, self._time, self.layer.steps, [self.layer.batch, width])
+
+    @property
+    def _time(self) -> int:
+        """The axis of the steps in X and, of Y, that of the first one beside it, the directions."""
+        return 1 if self.layer.batch_first else 0
+
+    def _apart(self, value: ir.Value, axis: int, count: int, dims: Sequence[object]) -> list[ir.Value]:
+        """The slices along an axis, without it."""
+        pieces: Sequence[ir.Value] = [value]
+        if count > 1:
+            each = self.rw.const(np.ones(count, np.int64), "ones")
+            first = self.rw.op("Split", [value, each], {"axis": axis}, outputs=count)
+            pieces = made_by(first).outputs
+            for piece in pieces:
+                piece.type, piece.shape = ir.TensorType(self.dtype), ir.Shape(_with(dims, axis))
+        axes = self.rw.const(np.asarray([axis], np.int64), "axes")
+        return [self._op("Squeeze", [piece, axes], dims) for piece in pieces]
+
+    def _initial(self, state: int, number: int) -> ir.Value | None:
+        """The state of a direction before its first step."""
+        if (given := self.layer.initial(state)) is None:
+            return None
+        dims = [self.layer.batch, self.layer.hidden]
+        value = self._apart(given, self._time, len(self.layer.directions), dims)[number]
+        if state == self.layer.states - 1 and self.layer.node.op_type != "RNN":
+            mark_cell(made_by(value))
+        return value
+
+    def _sequence(self, hidden: Sequence[Sequence[ir.Value]]) -> ir.Value:
+        """Y: [T, D, batch, H], or [batch, T, D, H]."""
+        time, lanes = self._time, []
+        axes = self.rw.const(np.asarray([time, time + 1], np.int64), "axes")
+        for states, direction in zip(hidden, self.layer.directions, strict=True):
+            ordered = list(reversed(states)) if direction.backward else list(states)
+            dims = _with(_with([self.layer.batch, self.layer.hidden], time), time + 1)
+            steps = [self._op("Unsqueeze", [state, axes], dims) for state in ordered]
+            lanes.append(self._joined(steps, time))
+        return self._joined(lanes, time + 1)
+
+    def _last(self, states: Sequence[ir.Value]) -> ir.Value:
+        """Y_h or Y_c: [D, batch, H], or [batch, D, H]."""
+        axis = self._time
+        axes = self.rw.const(np.asarray([axis], np.int64), "axes")
+        dims = _with([self.layer.batch, self.layer.hidden], axis)
+        return self._joined([self._op("Unsqueeze", [state, axes], dims) for state in states], axis)
+
+    def _own(self, state: ir.Value) -> ir.Value:
+        """The state computed once more: it leaves with the scale of the outputs, which the steps need not share."""
+        node = made_by(state)
+        again = self.rw.op(node.op_type, node.inputs, dict(node.attributes), like=state)
+        made_by(again).metadata_props.update(node.metadata_props)
+        return again
+
+    def _joined(self, values: Sequence[ir.Value], axis: int) -> ir.Value:
+        if len(values) == 1:
+            return values[0]
+        dims: list[object] = list(values[0].shape or ())
+        dims[axis] = len(values)
+        return self._op("Concat", values, dims, axis=axis)
+
+    def _op(
+        self, op_type: str, inputs: Sequence[ir.Value], dims: Sequence[object], axis: int | None = None
+    ) -> ir.Value:
+        return self.rw.op(op_type, inputs, {"axis": axis}, dtype=self.dtype, shape=ir.Shape(dims))  # type: ignore[arg-type]
+
+
+def _with(dims: Sequence[object], axis: int) -> list[object]:
+    """The shape with one more axis of length 1."""
+    return [*dims[:axis], 1, *dims[axis:]]
+
+
+def _there(state: ir.Value | None) -> ir.Value:
+    assert state is not None, "a step makes every state"
+    return state
