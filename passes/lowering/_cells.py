@@ -123,11 +123,11 @@ class Cell:
 
     # --- steps --------------------------------------------------------------------------------------
 
-    def step(self, x: ir.Value, state: State) -> State:
+    def step(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
         """The state after one step."""
         return {"LSTM": self._lstm, "GRU": self._gru, "RNN": self._rnn}[self.kind](x, state)
 
-    def _rnn(self, x: ir.Value, state: State) -> State:
+    def _rnn(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
         """``H = f(x + h·Rᵀ)``."""
         (h,) = state
         return (self.opened(self.direction.functions[0], self._plus(x, h, "r", self.order)),)
@@ -137,7 +137,7 @@ class Cell:
             return x
         return self.op("Add", x, self.product(h, name, rows), width=len(rows))
 
-    def _lstm(self, x: ir.Value, state: State) -> State:
+    def _lstm(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
         """``C = f·c + i·g,  H = o·h(C)``; with input_forget f = 1 − i, with peepholes the gates see c and C."""
         h, c = state
         sums = self._plus(x, h, "r", self.order)
@@ -150,7 +150,7 @@ class Cell:
         cell = self._cell(i, forget[0] if forget else None, self.opened(g, candidate), c)
         return self._hidden(o, cell), cell
 
-    def _peeping(self, sums: ir.Value, c: ir.Value | None) -> State:
+    def _peeping(self, sums: ir.Value, c: ir.Value | None) -> tuple[ir.Value, ...]:
         f, g, _ = self.direction.functions
         coupled = self.layer.input_forget
         i, *forget, o, candidate = self.split(sums, *[1] * (3 if coupled else 4))
@@ -182,7 +182,7 @@ class Cell:
         """Bounded, and read by products: the one value of a cell that is not marked."""
         return self.rw.op("Mul", [o, self.apply(self.direction.functions[2], cell)], like=cell)
 
-    def _gru(self, x: ir.Value, state: State) -> State:
+    def _gru(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
         """``H = g + z·(h − g)``, g of ``(r·h)·Rᵀ``, or of ``r·(h·Rᵀ + b)`` with linear_before_reset."""
         (h,) = state
         f, g, *_ = self.direction.functions
@@ -212,7 +212,7 @@ class Cell:
         z, r = self.split(self.opened(self.direction.functions[0], opened), 1, 1)
         return z, self.op("Add", candidate, self.op("Mul", r, recurrent))
 
-    def _leave(self, z: ir.Value, candidate: ir.Value, h: ir.Value | None) -> State:
+    def _leave(self, z: ir.Value, candidate: ir.Value, h: ir.Value | None) -> tuple[ir.Value, ...]:
         g = self.opened(self.direction.functions[1], candidate)
         if h is None:
             return (self.op("Sub", g, self.op("Mul", z, g)),)

@@ -1,6 +1,6 @@
 """A recurrent node as its steps: the input's product for all of them at once, the steps, the outputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -13,9 +13,13 @@ from onnxq.quant.recurrent import mark_cell
 __all__ = ["unrolled"]
 
 
-def unrolled(layer: Layer) -> Callable[[Rewriter], Sequence[ir.Value]]:
-    """Prepares the nodes that compute the outputs of a recurrent node; one that nobody reads gets a stand-in."""
-    return lambda rw: _Unrolled(rw, layer).outputs()
+def unrolled(rw: Rewriter, layer: Layer) -> tuple[list[ir.Value], list[ir.Node]]:
+    """Prepare the nodes that compute the outputs of a recurrent node.
+
+    Returns the outputs, the input in place of one that nobody reads, and nodes that are left over if nobody
+    reads them.
+    """
+    return _Unrolled(rw, layer).outputs()
 
 
 class _Unrolled:
@@ -23,28 +27,28 @@ class _Unrolled:
         self.rw, self.layer = rw, layer
         self.dtype = layer.x.dtype or ir.DataType.FLOAT
 
-    def outputs(self) -> list[ir.Value]:
-        """Y, Y_h and Y_c as far as the node has them."""
+    def outputs(self) -> tuple[list[ir.Value], list[ir.Node]]:
+        """Y, Y_h and Y_c as far as the node has them, and the makers of the last hidden states."""
         runs = [self._run(i, direction) for i, direction in enumerate(self.layer.directions)]
-        made: list[ir.Value] = []
-        for i, output in enumerate(self.layer.node.outputs):
-            if not (output.uses() or output.is_graph_output()):
-                made.append(self.layer.x)
-            elif i == 0:
-                made.append(self._sequence([[_there(state[0]) for state in run] for run in runs]))
-            else:
-                made.append(self._last([self._own(_there(run[-1][i - 1])) for run in runs]))
-        return made
+        read = [output.uses() or output.is_graph_output() for output in self.layer.node.outputs]
+        made = [self.layer.x for _ in read]
+        if read[0]:
+            made[0] = self._sequence([[run_state[0] for run_state in run] for run in runs])
+        for i, wanted in enumerate(read[1:]):
+            if wanted:
+                last = [run[-1][i] for run in runs]
+                made[i + 1] = self._last([self._own(state) for state in last] if read[0] or i else last)
+        return made, [made_by(run[-1][0]) for run in runs]
 
-    def _run(self, number: int, direction: Direction) -> list[State]:
+    def _run(self, number: int, direction: Direction) -> list[tuple[ir.Value, ...]]:
         """The states after each step, in the order in which the direction takes them."""
         cell = Cell(self.rw, self.layer, direction)
         parts = self._parts(cell)
         state: State = tuple(self._initial(i, number) for i in range(self.layer.states))
         states = []
         for x in reversed(parts) if direction.backward else parts:
-            state = cell.step(x, state)
-            states.append(state)
+            states.append(cell.step(x, state))
+            state = states[-1]
         return states
 
     def _parts(self, cell: Cell) -> list[ir.Value]:
@@ -128,8 +132,3 @@ class _Unrolled:
 def _with(dims: Sequence[object], axis: int) -> list[object]:
     """The shape with one more axis of length 1."""
     return [*dims[:axis], 1, *dims[axis:]]
-
-
-def _there(state: ir.Value | None) -> ir.Value:
-    assert state is not None, "a step makes every state"
-    return state

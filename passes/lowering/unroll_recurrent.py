@@ -9,6 +9,7 @@ from onnxq.graph.opset import opset
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering._recurrent import RECURRENT, layer_of
 from onnxq.passes.lowering._unrolled import unrolled
+from onnxq.passes.lowering.integer.walk import sweep
 from onnxq.pipeline.base import Contract, NodePass
 
 __all__ = ["UnrollRecurrent"]
@@ -60,7 +61,9 @@ class UnrollRecurrent(NodePass):
             return rw.skip(
                 node, f"it has {layer.steps} steps, at most {self.steps} are written out: {_longer(layer.steps)}"
             )
-        rw.replace(node, *unrolled(layer)(rw))
+        outputs, ends = unrolled(rw, layer)
+        rw.replace(node, *outputs)
+        sweep(rw, ends)
 
 
 def _longer(steps: int) -> str:
