@@ -18,6 +18,7 @@ from onnxq.quant.operators import (
 )
 from onnxq.quant.plan import Role, ValueDecision
 from onnxq.quant.recipe import NOTHING, Choices, Wish
+from onnxq.quant.recurrent import same_in_all_steps
 from onnxq.quant.scale_groups import ScaleGroups
 from onnxq.targets.target import Range, Target
 
@@ -56,7 +57,7 @@ class ValuePlacement:
                 together = joined(node, self.members, target)
                 self.groups.join(*together)
                 self.followers.update(together[1:])
-        for pair in states:
+        for pair in (*states, *same_in_all_steps(quantized)):
             self.groups.join(*pair)
         self.asked = self._asked()
         self.wishes = self._group_wishes()

@@ -55,7 +55,12 @@ class EliminateNoopArithmetic(NodePass):
 def _zero_product(node: ir.Node) -> Array | None:
     """What a product of integers with 0 is; floats may be NaN or infinite."""
     zeros = [array for value in node.inputs if equals(array := constant(value), 0)]
-    if node.op_type != "Mul" or node.outputs[0].is_graph_output() or not zeros or zeros[0].dtype.kind not in "iu":
+    if (
+        node.op_type != "Mul"
+        or node.outputs[0].is_graph_output()
+        or not zeros
+        or zeros[0].dtype.kind not in "iu"
+    ):
         return None
     shapes = [shape for value in node.inputs if (shape := static_shape(value)) is not None]
     shape = np.broadcast_shapes(*shapes)

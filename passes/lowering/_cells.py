@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering._recurrent import Direction, Function, Layer
-from onnxq.quant.recurrent import mark_cell
+from onnxq.quant.recurrent import mark_cell, mark_step
 
 __all__ = ["Cell", "State", "made_by"]
 
@@ -28,6 +28,9 @@ class Cell:
         self.kind, self.hidden = layer.node.op_type, layer.hidden
         self.dtype = direction.w.dtype
         self._constants: dict[str, ir.Value] = {}
+        self._place: int | None = None
+        stem = layer.node.name or layer.node.op_type.lower()
+        self.name = rw.unique(f"{stem}_backward" if direction.backward else stem)
         self.order = self._gate_order()
 
     # --- weights ------------------------------------------------------------------------------------
@@ -50,8 +53,7 @@ class Cell:
     def constant(self, name: str, array: FloatArray) -> ir.Value:
         """A constant that all steps read."""
         if name not in self._constants:
-            stem = self.layer.node.name or self.kind.lower()
-            self._constants[name] = self.rw.const(np.asarray(array, self.dtype), f"{stem}_{name}")
+            self._constants[name] = self.rw.const(np.asarray(array, self.dtype), f"{self.name}_{name}")
         return self._constants[name]
 
     def product(self, h: ir.Value, name: str, rows: Sequence[int]) -> ir.Value:
@@ -72,6 +74,13 @@ class Cell:
         shape = ir.Shape([self.layer.batch, width or self.hidden])
         made = self.rw.op(op_type, inputs, attributes, dtype=self.layer.x.dtype, shape=shape)
         mark_cell(made_by(made))
+        return self._placed(made)
+
+    def _placed(self, made: ir.Value) -> ir.Value:
+        """Every step from the first one with a state on has the same nodes in the same order."""
+        if self._place is not None:
+            mark_step(made_by(made), f"{self.name}/{self._place}")
+            self._place += 1
         return made
 
     def split(self, value: ir.Value, *blocks: int) -> Sequence[ir.Value]:
@@ -80,7 +89,7 @@ class Cell:
             return [value]
         sizes = self.rw.const(np.asarray(blocks, np.int64) * self.hidden, "gates")
         first = self.rw.op("Split", [value, sizes], {"axis": -1}, outputs=len(blocks))
-        node = made_by(first)
+        node = made_by(self._placed(first))
         for piece, n in zip(node.outputs, blocks, strict=True):
             piece.type = ir.TensorType(self.layer.x.dtype or ir.DataType.FLOAT)
             piece.shape = ir.Shape([self.layer.batch, n * self.hidden])
@@ -125,6 +134,7 @@ class Cell:
 
     def step(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
         """The state after one step."""
+        self._place = None if None in state else 0
         return {"LSTM": self._lstm, "GRU": self._gru, "RNN": self._rnn}[self.kind](x, state)
 
     def _rnn(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
@@ -180,7 +190,7 @@ class Cell:
 
     def _hidden(self, o: ir.Value, cell: ir.Value) -> ir.Value:
         """Bounded, and read by products: the one value of a cell that is not marked."""
-        return self.rw.op("Mul", [o, self.apply(self.direction.functions[2], cell)], like=cell)
+        return self._placed(self.rw.op("Mul", [o, self.apply(self.direction.functions[2], cell)], like=cell))
 
     def _gru(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
         """``H = g + z·(h − g)``, g of ``(r·h)·Rᵀ``, or of ``r·(h·Rᵀ + b)`` with linear_before_reset."""

@@ -90,11 +90,13 @@ def layer_of(node: ir.Node) -> Layer | str:
     """What a recurrent node says; else why it cannot be written out, and what helps."""
     x = get_input(node, 0)
     if x is None or x.shape is None or x.dtype is None:
-        return "the shape of its input is not known: run infer-shapes"
+        return (
+            "the shape of its input is not known: run infer-shapes, or fix open axes (--fix-shapes samples)"
+        )
     batch_first = bool(node.attributes.get_int("layout", 0))
     steps = x.shape[1 if batch_first else 0]
     if not isinstance(steps, int):
-        return f"its sequence length is '{steps}': fix it with fix-shapes (quantize --fix-shapes)"
+        return f"its sequence length is '{steps}': fix it with fix-shapes (--fix-shapes samples)"
     weights = [constant(get_input(node, i)) for i in (1, 2)]
     w, r = weights
     if w is None or r is None or any(_is_computed(get_input(node, i)) for i in (3, 7)):
@@ -129,7 +131,9 @@ def _varies(node: ir.Node, steps: int) -> str | None:
     found = constant(lengths)
     if found is None:
         return f"its sequence lengths are given at run time by '{lengths.name}'"
-    return None if (found == steps).all() else f"its sequences are shorter than the {steps} steps of its input"
+    return (
+        None if (found == steps).all() else f"its sequences are shorter than the {steps} steps of its input"
+    )
 
 
 def _directions(node: ir.Node, w: FloatArray, r: FloatArray) -> tuple[Direction, ...] | str:

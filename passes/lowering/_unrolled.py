@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering._cells import Cell, State, made_by
 from onnxq.passes.lowering._recurrent import Direction, Layer
-from onnxq.quant.recurrent import mark_cell
+from onnxq.quant.recurrent import is_in_cell, mark_cell
 
 __all__ = ["unrolled"]
 
@@ -113,7 +113,8 @@ class _Unrolled:
         """The state computed once more: it leaves with the scale of the outputs, which the steps need not share."""
         node = made_by(state)
         again = self.rw.op(node.op_type, node.inputs, dict(node.attributes), like=state)
-        made_by(again).metadata_props.update(node.metadata_props)
+        if is_in_cell(node):
+            mark_cell(made_by(again))
         return again
 
     def _joined(self, values: Sequence[ir.Value], axis: int) -> ir.Value:

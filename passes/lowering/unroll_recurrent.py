@@ -59,7 +59,8 @@ class UnrollRecurrent(NodePass):
             return rw.skip(node, layer)
         if not 1 <= layer.steps <= self.steps:
             return rw.skip(
-                node, f"it has {layer.steps} steps, at most {self.steps} are written out: {_longer(layer.steps)}"
+                node,
+                f"it has {layer.steps} steps, at most {self.steps} are written out: {_longer(layer.steps)}",
             )
         outputs, ends = unrolled(rw, layer)
         rw.replace(node, *outputs)
