@@ -99,8 +99,8 @@ def quantize(
     search.refuse_alone(metric, results)
     from onnxq import api
     from onnxq.data.preprocessing import Preprocessing
-    from onnxq.pipeline.presets import parse_shapes
     from onnxq.data.sequences import parse_state
+    from onnxq.pipeline.presets import parse_shapes
     from onnxq.report.quantization import as_dict, summary
 
     check_destination(output, model)

@@ -57,8 +57,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "import": Preset(
             "freeze-inputs, inline-functions, lift-constants, import-fake-quant, "
-            "eliminate-noop-arithmetic, simplify, inline-constant-if, raise-opset, floats-to-float32, lift-constants, "
-            "infer-shapes",
+            "eliminate-noop-arithmetic, simplify, inline-constant-if, raise-opset, floats-to-float32, "
+            "lift-constants, infer-shapes",
             "any model becomes one graph of opset 19 or newer with constants as initializers and known types",
         ),
         "clean": Preset(

@@ -39,11 +39,12 @@ def plan(
 ) -> Plan:
     """Decide which nodes run on integers and which values get Q/DQ.
 
-    ``state`` names outputs that become inputs at the next step: the two share one scale. A node that cannot be quantized is a decision with its reason.
+    ``state`` names outputs that become inputs at the next step: the two share one scale. A node that cannot
+    be quantized is a decision with its reason.
 
     Raises:
-        UsageError: a rule of the recipe is for nothing in the model, or asks for what the target lacks; or the
-            model has no such state.
+        UsageError: a rule of the recipe is for nothing in the model, or asks for what the target lacks;
+            or the model has no such state.
     """
     return _Placement(model, target, recipe or Recipe(), _states(model, state or {})).plan()
 

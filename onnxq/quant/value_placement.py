@@ -34,7 +34,8 @@ class ValuePlacement:
     """One decision a value and role.
 
     ``quantized`` are the nodes on integers in graph order; ``inside`` the values within fused operators;
-    ``states`` pairs of values that share a scale because the one becomes the other at the next step.
+    ``states`` pairs of values that share a scale because the one becomes the other at the next step. A range
+    that the recipe gives one of these is that of all values of their group.
     """
 
     def __init__(
@@ -61,6 +62,12 @@ class ValuePlacement:
             self.groups.join(*pair)
         self.asked = self._asked()
         self.wishes = self._group_wishes()
+        self.state_ranges = {
+            self.groups.leader(value): asked
+            for pair in states
+            for value in pair
+            if (asked := self.asked.get(value, NOTHING).range) is not None
+        }
 
     @staticmethod
     def moved(node: ir.Node) -> list[ir.Value]:
@@ -141,7 +148,8 @@ class ValuePlacement:
         fmt = wish.format or (self._beside(node) if role is Role.CONSTANT else target.activation)
         symmetric = target.symmetric if wish.symmetric is None else wish.symmetric
         pow2 = target.activation_power_of_two if wish.power_of_two is None else wish.power_of_two
-        fixed = self.asked.get(value, NOTHING).range or self._fixed(value, fmt, symmetric)
+        fixed = self.state_ranges.get(leader) or self.asked.get(value, NOTHING).range
+        fixed = fixed or self._fixed(value, fmt, symmetric)
         readers, follows = self._readers(value), fixed is None and value in self.followers
         return ValueDecision(
             value.name or "", role, fmt, leader.name or "", symmetric, pow2, None, fixed, readers, follows

@@ -54,13 +54,11 @@ class EliminateNoopArithmetic(NodePass):
 
 def _zero_product(node: ir.Node) -> Array | None:
     """What a product of integers with 0 is; floats may be NaN or infinite."""
-    zeros = [array for value in node.inputs if equals(array := constant(value), 0)]
-    if (
-        node.op_type != "Mul"
-        or node.outputs[0].is_graph_output()
-        or not zeros
-        or zeros[0].dtype.kind not in "iu"
-    ):
+    if node.op_type != "Mul" or node.outputs[0].is_graph_output():
+        return None
+    arrays = [array for value in node.inputs if (array := constant(value)) is not None]
+    zeros = [array for array in arrays if array.dtype.kind in "iu" and equals(array, 0)]
+    if not zeros:
         return None
     shapes = [shape for value in node.inputs if (shape := static_shape(value)) is not None]
     shape = np.broadcast_shapes(*shapes)

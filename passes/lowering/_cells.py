@@ -148,7 +148,7 @@ class Cell:
         return self.op("Add", x, self.product(h, name, rows), width=len(rows))
 
     def _lstm(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
-        """``C = f·c + i·g,  H = o·h(C)``; with input_forget f = 1 − i, with peepholes the gates see c and C."""
+        """``C = f·c + i·g,  H = o·h(C)``; input_forget: f = 1 − i; with peepholes gates see c and C."""
         h, c = state
         sums = self._plus(x, h, "r", self.order)
         f, g, _ = self.direction.functions
@@ -195,7 +195,7 @@ class Cell:
     def _gru(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
         """``H = g + z·(h − g)``, g of ``(r·h)·Rᵀ``, or of ``r·(h·Rᵀ + b)`` with linear_before_reset."""
         (h,) = state
-        f, g, *_ = self.direction.functions
+        f = self.direction.functions[0]
         opened, candidate = self.split(x, 2, 1)
         rows = len(self.order) - self.hidden
         if self.layer.linear_before_reset:

@@ -90,9 +90,7 @@ def layer_of(node: ir.Node) -> Layer | str:
     """What a recurrent node says; else why it cannot be written out, and what helps."""
     x = get_input(node, 0)
     if x is None or x.shape is None or x.dtype is None:
-        return (
-            "the shape of its input is not known: run infer-shapes, or fix open axes (--fix-shapes samples)"
-        )
+        return "the shape of its input is not known: run infer-shapes, or fix axes (--fix-shapes samples)"
     batch_first = bool(node.attributes.get_int("layout", 0))
     steps = x.shape[1 if batch_first else 0]
     if not isinstance(steps, int):
@@ -161,7 +159,7 @@ def _directions(node: ir.Node, w: FloatArray, r: FloatArray) -> tuple[Direction,
 
 
 def _functions(node: ir.Node, directions: int) -> tuple[Function, ...] | str:
-    """The functions of all directions; their alphas and betas are consumed in order by those that have one."""
+    """The functions of all directions; alphas and betas are for those that have one, in their order."""
     names = node.attributes.get_strings("activations", None) or _DEFAULTS[node.op_type] * directions
     known = {name.lower(): name for name in _FUNCTIONS}
     if unknown := [name for name in names if name.lower() not in known]:

@@ -1,6 +1,7 @@
 """A recurrent node as its steps: the input's product for all of them at once, the steps, the outputs."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +12,8 @@ from onnxq.passes.lowering._recurrent import Direction, Layer
 from onnxq.quant.recurrent import is_in_cell, mark_cell
 
 __all__ = ["unrolled"]
+
+Dim: TypeAlias = int | ir.SymbolicDim | None
 
 
 def unrolled(rw: Rewriter, layer: Layer) -> tuple[list[ir.Value], list[ir.Node]]:
@@ -69,7 +72,7 @@ class _Unrolled:
         """The axis of the steps in X and, of Y, that of the first one beside it, the directions."""
         return 1 if self.layer.batch_first else 0
 
-    def _apart(self, value: ir.Value, axis: int, count: int, dims: Sequence[object]) -> list[ir.Value]:
+    def _apart(self, value: ir.Value, axis: int, count: int, dims: Sequence[Dim]) -> list[ir.Value]:
         """The slices along an axis, without it."""
         pieces: Sequence[ir.Value] = [value]
         if count > 1:
@@ -110,7 +113,7 @@ class _Unrolled:
         return self._joined([self._op("Unsqueeze", [state, axes], dims) for state in states], axis)
 
     def _own(self, state: ir.Value) -> ir.Value:
-        """The state computed once more: it leaves with the scale of the outputs, which the steps need not share."""
+        """The state computed once more: it leaves with a scale that the steps need not share."""
         node = made_by(state)
         again = self.rw.op(node.op_type, node.inputs, dict(node.attributes), like=state)
         if is_in_cell(node):
@@ -120,16 +123,16 @@ class _Unrolled:
     def _joined(self, values: Sequence[ir.Value], axis: int) -> ir.Value:
         if len(values) == 1:
             return values[0]
-        dims: list[object] = list(values[0].shape or ())
+        dims: list[Dim] = list(values[0].shape or ())
         dims[axis] = len(values)
         return self._op("Concat", values, dims, axis=axis)
 
     def _op(
-        self, op_type: str, inputs: Sequence[ir.Value], dims: Sequence[object], axis: int | None = None
+        self, op_type: str, inputs: Sequence[ir.Value], dims: Sequence[Dim], axis: int | None = None
     ) -> ir.Value:
-        return self.rw.op(op_type, inputs, {"axis": axis}, dtype=self.dtype, shape=ir.Shape(dims))  # type: ignore[arg-type]
+        return self.rw.op(op_type, inputs, {"axis": axis}, dtype=self.dtype, shape=ir.Shape(dims))
 
 
-def _with(dims: Sequence[object], axis: int) -> list[object]:
+def _with(dims: Sequence[Dim], axis: int) -> list[Dim]:
     """The shape with one more axis of length 1."""
     return [*dims[:axis], 1, *dims[axis:]]

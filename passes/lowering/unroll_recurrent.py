@@ -7,7 +7,7 @@ import onnx_ir as ir
 from onnxq.errors import UsageError
 from onnxq.graph.opset import opset
 from onnxq.graph.rewriter import Rewriter
-from onnxq.passes.lowering._recurrent import RECURRENT, layer_of
+from onnxq.passes.lowering._recurrent import RECURRENT, Layer, layer_of
 from onnxq.passes.lowering._unrolled import unrolled
 from onnxq.passes.lowering.integer.walk import sweep
 from onnxq.pipeline.base import Contract, NodePass
@@ -52,20 +52,21 @@ class UnrollRecurrent(NodePass):
             raise UsageError(f"unroll-recurrent: steps must be at least 1, not {self.steps}")
 
     def rewrite(self, node: ir.Node, rw: Rewriter, /) -> None:
-        if opset(rw.model) < OPSET:
-            return rw.skip(node, f"needs opset {OPSET} or later, found {opset(rw.model)}: run raise-opset")
-        layer = layer_of(node)
+        layer = self._layer(node, opset(rw.model))
         if isinstance(layer, str):
             return rw.skip(node, layer)
-        if not 1 <= layer.steps <= self.steps:
-            return rw.skip(
-                node,
-                f"it has {layer.steps} steps, at most {self.steps} are written out: {_longer(layer.steps)}",
-            )
         outputs, ends = unrolled(rw, layer)
         rw.replace(node, *outputs)
-        sweep(rw, ends)
+        return sweep(rw, ends)
 
-
-def _longer(steps: int) -> str:
-    return f"run 'prepare, unroll-recurrent{{steps={steps}}}' first" if steps else "an empty sequence"
+    def _layer(self, node: ir.Node, opset: int) -> Layer | str:
+        """What is written out, or why it is not."""
+        if opset < OPSET:
+            return f"needs opset {OPSET} or later, found {opset}: run raise-opset"
+        layer = layer_of(node)
+        if isinstance(layer, str) or 1 <= layer.steps <= self.steps:
+            return layer
+        return (
+            f"it has {layer.steps} steps, of 1 to {self.steps} that are written out: for more run "
+            f"'prepare, unroll-recurrent{{steps={layer.steps}}}' first"
+        )

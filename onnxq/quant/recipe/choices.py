@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from onnxq.errors import UsageError
 from onnxq.graph.match import is_op
-from onnxq.quant.recurrent import cell_format, is_in_cell
 from onnxq.quant.recipe.rules import NOTHING, OF_VALUES, Recipe, Rule, Wish
+from onnxq.quant.recurrent import cell_format, is_in_cell
 from onnxq.suggest import nearest
 from onnxq.targets.target import Target
 
