@@ -32,7 +32,8 @@ class _Unrolled:
 
     def outputs(self) -> tuple[list[ir.Value], list[ir.Node]]:
         """Y, Y_h and Y_c as far as the node has them, and the makers of the last hidden states."""
-        runs = [self._run(i, direction) for i, direction in enumerate(self.layer.directions)]
+        initial = zip(*(self._initials(i) for i in range(self.layer.states)), strict=True)
+        runs = [self._run(*each) for each in zip(self.layer.directions, initial, strict=True)]
         read = [output.uses() or output.is_graph_output() for output in self.layer.node.outputs]
         made = [self.layer.x for _ in read]
         if read[0]:
@@ -43,11 +44,10 @@ class _Unrolled:
                 made[i + 1] = self._last([self._own(state) for state in last] if read[0] or i else last)
         return made, [made_by(run[-1][0]) for run in runs]
 
-    def _run(self, number: int, direction: Direction) -> list[tuple[ir.Value, ...]]:
+    def _run(self, direction: Direction, state: State) -> list[tuple[ir.Value, ...]]:
         """The states after each step, in the order in which the direction takes them."""
         cell = Cell(self.rw, self.layer, direction)
         parts = self._parts(cell)
-        state: State = tuple(self._initial(i, number) for i in range(self.layer.states))
         states = []
         for x in reversed(parts) if direction.backward else parts:
             states.append(cell.step(x, state))
@@ -84,15 +84,16 @@ class _Unrolled:
         axes = self.rw.const(np.asarray([axis], np.int64), "axes")
         return [self._op("Squeeze", [piece, axes], dims) for piece in pieces]
 
-    def _initial(self, state: int, number: int) -> ir.Value | None:
-        """The state of a direction before its first step."""
+    def _initials(self, state: int) -> Sequence[ir.Value | None]:
+        """The state of each direction before its first step."""
+        count = len(self.layer.directions)
         if (given := self.layer.initial(state)) is None:
-            return None
-        dims = [self.layer.batch, self.layer.hidden]
-        value = self._apart(given, self._time, len(self.layer.directions), dims)[number]
-        if state == self.layer.states - 1 and self.layer.node.op_type != "RNN":
+            return [None] * count
+        values = self._apart(given, self._time, count, [self.layer.batch, self.layer.hidden])
+        adds_up = state == self.layer.states - 1 and self.layer.node.op_type != "RNN"
+        for value in values if adds_up else ():
             mark_cell(made_by(value))
-        return value
+        return values
 
     def _sequence(self, hidden: Sequence[Sequence[ir.Value]]) -> ir.Value:
         """Y: [T, D, batch, H], or [batch, T, D, H]."""
