@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +23,7 @@ class Network:
     batch: int = 2
     inputs: int = 3
     hidden: int = 2
-    attributes: Mapping[str, object] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     given: Sequence[str] = ()
     outputs: Sequence[str] = ("Y", "Y_h", "Y_c")
     scale: float = 1.0
@@ -48,7 +49,7 @@ class Network:
 
     def weights(self) -> dict[str, Array]:
         rng, d, rows = np.random.default_rng(0), self.directions, GATES[self.op] * self.hidden
-        shapes = {"W": (d, rows, self.inputs), "R": (d, rows, self.hidden)}
+        shapes: dict[str, tuple[int, ...]] = {"W": (d, rows, self.inputs), "R": (d, rows, self.hidden)}
         shapes |= {"B": (d, 2 * rows)} if "B" in self.given else {}
         shapes |= {"P": (d, 3 * self.hidden)} if "P" in self.given else {}
         made = {name: (self.scale * rng.normal(size=s)).astype(np.float32) for name, s in shapes.items()}

@@ -48,13 +48,13 @@ def networks(draw: st.DrawFn) -> Network:
         attributes["input_forget"] = int(draw(st.booleans()))
     if op == "GRU":
         attributes["linear_before_reset"] = int(draw(st.booleans()))
-    sizes = [draw(st.integers(1, 4)) for _ in range(4)]
+    steps, batch, inputs, hidden = (draw(st.integers(1, 4)) for _ in range(4))
     given_ = [name for name in OPTIONAL[op] if draw(st.booleans())]
     names = ("Y", "Y_h", "Y_c") if op == "LSTM" else ("Y", "Y_h")
     outputs = [name if draw(st.booleans()) else "" for name in names]
     if not any(outputs):
         outputs[-1] = names[-1]
-    return Network(op, *sizes, attributes=attributes, given=given_, outputs=outputs, scale=0.7)
+    return Network(op, steps, batch, inputs, hidden, attributes, given_, outputs, scale=0.7)
 
 
 @seed(0)
