@@ -40,8 +40,8 @@ def test_what_ships_is_named_like_its_file_and_puts_no_operator_in_two_kinds(nam
         ('dtype = "uint8"', 'dtype = "uint16"', r"line 4: uint16 needs opset 21, the target has 19"),
         (
             "symmetric",
-            "recurrent_bits = 16\nsymmetric",
-            "recurrent_bits is 16, but no activation has as many",
+            "recurrent_bits = 12\nsymmetric",
+            "recurrent_bits is 12, but no activation has as many",
         ),
         ('dtype = "uint8"', 'dtype = "uint9"', r"activations of uint9 are not supported; 8 or 16 bits"),
         ("opset = 19", "opset = 99", "opset is 99, expected 13 to"),

@@ -68,7 +68,8 @@ def test_a_product_of_integers_with_zero_is_zero(rewrite: Rewrite) -> None:
         rewrite(
             "eliminate-noop-arithmetic",
             after=None,
-            before=f"g ({kind} n) => ({kind} y) <{kind[:5]} none = {{0}}> {{ m = Mul (n, none)  y = Neg (m) }}",
+            before=f"""g ({kind} n) => ({kind} y) <{kind[:5]} none = {{0}}> {{
+                m = Mul (n, none)  y = Neg (m) }}""",
         )
 
 

@@ -46,10 +46,11 @@ def test_an_if_in_the_branch_goes_first(rewrite: Callable[..., Outcome]) -> None
 
 
 def test_conditions_within_a_branch_are_computed_once_it_is_inlined(rewrite: Callable[..., Outcome]) -> None:
-    """The inner condition hangs on a shape that a body does not know; the innermost body reads both copies."""
+    """The inner condition hangs on a shape that a body does not know; the innermost body reads a copy."""
     rewrite(
         "inline-constant-if",
-        before="""g (float[2,3] x, bool d) => (float[6] y) <bool c = {1}, int64[1] flat = {-1}, int64 one = {1}> {
+        before="""g (float[2,3] x, bool d) => (float[6] y)
+          <bool c = {1}, int64[1] flat = {-1}, int64 one = {1}> {
             y = If (c) <
                 then_branch = t () => (float[6] p) {
                     a = Reshape (x, flat)
