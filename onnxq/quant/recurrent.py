@@ -1,8 +1,8 @@
 """Values inside a recurrent cell that was written out: marks on their nodes that last until Q/DQ is placed.
 
 What a cell adds up over time loses with every rounding, and 8 bits round a forget gate of 0.999 to 1. A
-target with ``recurrent_bits = 16`` computes the marked values on 16 bits, as TFLite's 8x8_16 LSTM does; what
-the products by weights read stays at 8. The same value of different steps has one scale: one cell, with one
+target with ``recurrent_bits = 16`` computes the marked values on 16 bits, as TFLite's 8x8_16 LSTM does; an
+LSTM's hidden state stays at 8. The same value of different steps has one scale: one cell, with one
 set of tables and multipliers, serves all of them.
 """
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
+from onnxq.graph.match import constant
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering._recurrent import Direction, Function, Layer
@@ -57,7 +58,9 @@ class Cell:
         return self._constants[name]
 
     def product(self, h: ir.Value, name: str, rows: Sequence[int]) -> ir.Value:
-        """``h · R[rows]ᵀ``."""
+        """``h · R[rows]ᵀ``; a constant where h is one."""
+        if (known := constant(h)) is not None:
+            return self.rw.const(known @ self.direction.r[rows].T, f"{self.name}_{name}_first")
         r = self.constant(name, np.ascontiguousarray(self.direction.r[rows].T))
         return self.op("MatMul", h, r, width=len(rows))
 
@@ -77,7 +80,7 @@ class Cell:
         return self._placed(made)
 
     def _placed(self, made: ir.Value) -> ir.Value:
-        """Every step from the first one with a state on has the same nodes in the same order."""
+        """Every step that is given a state has the same nodes in the same order."""
         if self._place is not None:
             mark_step(made_by(made), f"{self.name}/{self._place}")
             self._place += 1
@@ -103,6 +106,7 @@ class Cell:
         return self.apply(function, sums)
 
     def apply(self, function: Function, value: ir.Value) -> ir.Value:
+        """The function of a value."""
         width = self._width(value)
         if function.name in ("Affine", "ScaledTanh"):
             return self._scaled(function, value, width)
@@ -122,7 +126,7 @@ class Cell:
         return self.op("Mul", tanh, alpha, width=width)
 
     def _number(self, name: str, number: float) -> ir.Value:
-        return self.constant(f"{name}_{number:g}", np.asarray(number))
+        return self.constant(f"{name}_{number!r}", np.asarray(number))
 
     def _width(self, value: ir.Value) -> int:
         assert value.shape is not None, "values of a cell have a shape"
@@ -134,7 +138,7 @@ class Cell:
 
     def step(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:
         """The state after one step."""
-        self._place = None if None in state else 0
+        self._place = None if any(h is None or constant(h) is not None for h in state) else 0
         return {"LSTM": self._lstm, "GRU": self._gru, "RNN": self._rnn}[self.kind](x, state)
 
     def _rnn(self, x: ir.Value, state: State) -> tuple[ir.Value, ...]:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
+from onnxq.graph.match import constant
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering._cells import Cell, State, made_by
 from onnxq.passes.lowering._recurrent import Direction, Layer
@@ -89,9 +90,10 @@ class _Unrolled:
         count = len(self.layer.directions)
         if (given := self.layer.initial(state)) is None:
             return [None] * count
+        if (known := constant(given)) is not None:
+            return [self.rw.const(known.take(i, self._time), "initial") for i in range(count)]
         values = self._apart(given, self._time, count, [self.layer.batch, self.layer.hidden])
-        adds_up = state == self.layer.states - 1 and self.layer.node.op_type != "RNN"
-        for value in values if adds_up else ():
+        for value in values if state == self.layer.states - 1 else ():
             mark_cell(made_by(value))
         return values
 

@@ -27,6 +27,8 @@ class Network:
     given: Sequence[str] = ()
     outputs: Sequence[str] = ("Y", "Y_h", "Y_c")
     scale: float = 1.0
+    fixed_state: bool = False
+    """Whether the initial states are constants."""
 
     @property
     def directions(self) -> int:
@@ -54,13 +56,20 @@ class Network:
         shapes |= {"P": (d, 3 * self.hidden)} if "P" in self.given else {}
         made = {name: (self.scale * rng.normal(size=s)).astype(np.float32) for name, s in shapes.items()}
         lengths = {"sequence_lens": np.full(self.batch, self.steps, np.int32)}
-        return made | (lengths if "sequence_lens" in self.given else {})
+        states = self._states(1) if self.fixed_state else {}
+        return made | states | (lengths if "sequence_lens" in self.given else {})
 
     def feeds(self, seed: int = 0) -> dict[str, Array]:
-        rng = np.random.default_rng(seed)
-        names = ["X", *(name for name in ("initial_h", "initial_c") if name in self.given)]
-        shapes = {name: [int(n) for n in self.shape(name, self.batch)] for name in names}
-        return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+        x = np.random.default_rng(seed).normal(size=[int(n) for n in self.shape("X", self.batch)])
+        return {"X": x.astype(np.float32), **({} if self.fixed_state else self._states(seed))}
+
+    def _states(self, seed: int) -> dict[str, Array]:
+        rng, made = np.random.default_rng(seed + 100), {}
+        for name in ("initial_h", "initial_c"):
+            if name in self.given:
+                shape = [int(n) for n in self.shape(name, self.batch)]
+                made[name] = np.asarray(rng.normal(size=shape), np.float32)
+        return made
 
     def model(self, batch: int | str = "N") -> onnx.ModelProto:
         names = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]

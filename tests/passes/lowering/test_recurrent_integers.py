@@ -34,6 +34,8 @@ NETWORKS = {
     "GRU, reset behind": Network(
         "GRU", attributes={"linear_before_reset": 1}, given=["B"], outputs=["", "Y_h"]
     ),
+    "GRU, constant state": Network("GRU", given=["initial_h"], outputs=["Y"], fixed_state=True),
+    "LSTM, constant state": Network("LSTM", given=["initial_h", "initial_c"], fixed_state=True),
     "RNN": Network("RNN", attributes={"activations": ["Relu"]}, given=["initial_h"], outputs=["Y"]),
 }
 
