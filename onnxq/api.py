@@ -31,7 +31,7 @@ from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
-from onnxq.pipeline.presets import SCALES, Form, Io, Level, quantizing
+from onnxq.pipeline.presets import SCALES, Form, Io, Level, Shapes, fixing, quantizing
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
@@ -46,6 +46,7 @@ __all__ = [
     "Result",
     "Rounding",
     "Scales",
+    "Shapes",
     "calibrate",
     "compare",
     "load_samples",
@@ -120,6 +121,7 @@ def quantize(
     recipe: Recipe | Path | str | None = None,
     statistics: StatisticsFile | Path | str | None = None,
     state: Mapping[str, str] | None = None,
+    shapes: Shapes | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -153,7 +155,9 @@ def quantize(
         recipe: what single nodes and values shall have, see :mod:`onnxq.quant.recipe`: the path of a TOML
             file, its text, or a recipe.
         statistics: of :func:`calibrate` with the same target and options; ``data`` then serves the proof.
-        state: of a model that hands state from step to step, see :func:`load_samples`.
+        state: of a model that hands state from step to step, see :func:`load_samples`. Where the model
+            gives and takes codes, the output gets the scale of the input that takes it.
+        shapes: lengths of open axes, such as ``{"batch": 1}``, or ``samples`` for those of the first sample.
         proof: on how many samples the result is compared with the float model; 0 for none. Random samples
             prove nothing and are not compared.
         checkpoints: a folder in which passes that learn for long, such as round-weights, keep what is done;
@@ -174,15 +178,17 @@ def quantize(
     known = 0 if samples is None or _is_random(data) or level else len(samples)
     moving, chosen = ("as-is" if scales == "auto" else str(scales)), None
     if scales == "auto" and known >= FOR_SCALES and not (recipe or statistics):
-        chosen = _choose_scales(source, context, options, form or wanted.form)
+        chosen = _choose_scales(source, context, options, form or wanted.form, shapes)
         moving = chosen.name
     if moving in RESORTS:
         options = _products_only(wanted, form or wanted.form, options) or options
         level, known, moving = ("O3", 0, "as-is") if moving == "O3" else (None, known, RIVALS[-1])
     fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
     bias = "float32" if (form or wanted.form) == "integer" and _is_trained(source) else ""
+    if state and (io == "int8" or (form or wanted.form) == "integer"):
+        options = f"state={'|'.join(quote(f'{output}={name}') for output, name in state.items())} {options}"
     text = quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted, bias)
-    pipeline = parse(text)
+    pipeline = parse(fixing(shapes) + text)
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:
@@ -195,15 +201,18 @@ def quantize(
     return Result(report.model, keeper.plan, report, str(pipeline), comparison, chosen)
 
 
-def _choose_scales(source: ir.Model, context: Context, options: str, form: str) -> Chosen:
+def _choose_scales(
+    source: ir.Model, context: Context, options: str, form: str, shapes: Shapes | None
+) -> Chosen:
     """Measured as Q/DQ, whatever form is wanted: it rounds the same, and runs many times faster."""
     target = context.target
-    rivals = {name: parse(quantizing(target, "qdq", options, scales=name)) for name in RIVALS}
+    texts = {name: quantizing(target, "qdq", options, scales=name) for name in RIVALS}
+    rivals = {name: parse(fixing(shapes) + text) for name, text in texts.items()}
     wider = _products_only(target, form, options)
     if wider is None or not any(is_op(node, "MatMul", "Gemm") for node in all_nodes(source)):
         return choose(source, rivals, context, tuple(SCALES))
     ways = (quantizing(target, "qdq", wider, level="O3"), quantizing(target, "qdq", wider, scales=RIVALS[-1]))
-    resort = {name: parse(text) for name, text in zip(RESORTS, ways, strict=True)}
+    resort = {name: parse(fixing(shapes) + text) for name, text in zip(RESORTS, ways, strict=True)}
     return choose(source, rivals, context, tuple(SCALES), resort)
 
 

@@ -42,7 +42,13 @@ def score(entry: Entry, args: argparse.Namespace) -> Row:
     start = time.perf_counter()
     samples = list(entry.calibration(args.samples))
     result = onnxq.quantize(
-        entry.float_model, samples, target=args.target, form=args.form, options=args.options, proof=0
+        entry.float_model,
+        samples,
+        target=args.target,
+        form=args.form,
+        options=args.options,
+        shapes="samples" if args.fix_shapes else None,
+        proof=0,
     )
     seconds = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
@@ -69,6 +75,7 @@ def main() -> int:
     parser.add_argument("--target", default="generic-int8")
     parser.add_argument("--form", choices=["qdq", "integer"])
     parser.add_argument("--options", default="", help="options of insert-qdq")
+    parser.add_argument("--fix-shapes", action="store_true", help="as in the first sample")
     parser.add_argument("--samples", type=int, default=64, help="calibration samples")
     parser.add_argument("--limit", type=int, help="evaluation samples; default all")
     parser.add_argument("--as-written", action="store_true", help="no graph optimization in ONNX Runtime")

@@ -54,6 +54,13 @@ def quantize(
     options: opt.Options = "",
     recipe: opt.Recipe = None,
     state: opt.State = None,
+    fix_shapes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXES",
+            help="Lengths of open axes, such as 'batch=1, sequence=576'; samples: as in the first sample.",
+        ),
+    ] = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
@@ -83,7 +90,7 @@ def quantize(
     if auto:
         search.refuse_others(
             *(stats, method, smooth, checkpoints, scales != "auto", rounding != "auto"),
-            *(verify_each, check_each, time_passes, dump_after, explain),
+            *(fix_shapes, verify_each, check_each, time_passes, dump_after, explain),
         )
         how = data, target, form, io, options, recipe, preprocess, limit, seed
         return search.search(
@@ -93,6 +100,7 @@ def quantize(
     from onnxq import api
     from onnxq.data.preprocessing import Preprocessing
     from onnxq.data.sequences import parse_state
+    from onnxq.pipeline.presets import parse_shapes
     from onnxq.report.quantization import as_dict, summary
 
     check_destination(output, model)
@@ -119,6 +127,7 @@ def quantize(
             recipe=recipe,
             statistics=stats,
             state=parse_state(state or ()),
+            shapes=None if fix_shapes is None else parse_shapes(fix_shapes),
             preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
             limit=limit,
             seed=seed,

@@ -6,9 +6,23 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 from onnxq.errors import UsageError
+from onnxq.pipeline.options import quote
 from onnxq.targets.target import Target
 
-__all__ = ["PRESETS", "ROUNDING", "SCALES", "Form", "Io", "Level", "Preset", "preparation", "quantizing"]
+__all__ = [
+    "PRESETS",
+    "ROUNDING",
+    "SCALES",
+    "Form",
+    "Io",
+    "Level",
+    "Preset",
+    "Shapes",
+    "fixing",
+    "parse_shapes",
+    "preparation",
+    "quantizing",
+]
 
 Form: TypeAlias = Literal["qdq", "qoperator", "integer"]
 """What quantize makes: Q/DQ around float operators, QOperator nodes, or strict integers."""
@@ -19,6 +33,8 @@ Io: TypeAlias = Literal["float", "int8"]
 Level: TypeAlias = Literal["O1", "O2", "O3"]
 """The presets of SmoothQuant: activations quantized per token or per tensor at run time, or statically."""
 
+Shapes: TypeAlias = Literal["samples"] | Mapping[str, int]
+"""Lengths of open axes by their names, as fix-shapes knows them; or those of the first sample."""
 
 SCALES: Mapping[str, str] = MappingProxyType(
     {"as-is": "", "equalize": "equalize", "smooth": "smooth", "both": "equalize, smooth"}
@@ -40,9 +56,9 @@ class Preset:
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "import": Preset(
-            "freeze-inputs, inline-functions, lift-constants, import-fake-quant, simplify, "
-            "inline-constant-if, raise-opset, floats-to-float32, lift-constants, "
-            "infer-shapes",
+            "freeze-inputs, inline-functions, lift-constants, import-fake-quant, "
+            "eliminate-noop-arithmetic, simplify, inline-constant-if, raise-opset, floats-to-float32, "
+            "lift-constants, infer-shapes",
             "any model becomes one graph of opset 19 or newer with constants as initializers and known types",
         ),
         "clean": Preset(
@@ -116,6 +132,29 @@ def preparation(target: Target, scales: str = "as-is") -> str:
     Scales move before a target's operators are taken apart: they pass a gated activation as a whole.
     """
     return ", ".join(filter(None, ("prepare", SCALES[scales], "expand-for-target" if target.split else "")))
+
+
+def fixing(shapes: Shapes | None) -> str:
+    """What gives open axes their lengths, as the beginning of a pipeline text."""
+    if shapes is None:
+        return ""
+    if shapes == "samples":
+        return "fix-shapes, "
+    return f"fix-shapes{{axes={'|'.join(quote(f'{name}={length}') for name, length in shapes.items())}}}, "
+
+
+def parse_shapes(text: str) -> Shapes:
+    """``"batch=1, sequence=576"`` as lengths by name, or ``"samples"``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text == "samples":
+        return "samples"
+    pairs = [part.strip().rpartition("=") for part in text.split(",")]
+    if not all(name and number.isdecimal() for name, _, number in pairs):
+        raise UsageError(f"shapes are written 'batch=1, sequence=576', or samples, not '{text}'")
+    return {name.strip(): int(number) for name, _, number in pairs}
 
 
 def quantizing(

@@ -115,6 +115,11 @@ def _unsupported(node: ir.Node, target: Target) -> str:
         return f"{node.op_type} chooses what runs; its bodies stay float"
     if is_op(node, "BatchNormalization"):
         return "BatchNormalization is left where nothing could absorb it: run the prepare preset"
+    if is_op(node, *target.split):
+        return (
+            f"target {target.name} takes {node.op_type} in parts only, and it is not written out: where axes "
+            "are open fix them (quantize --fix-shapes samples); run --explain names other reasons"
+        )
     touched = [value for value in (*node.inputs, *node.outputs) if is_float(value)]
     return f"target {target.name} has no integer {node.op_type}" if touched else "holds no float values"
 

@@ -14,12 +14,12 @@
    (:mod:`onnxq.quant.tail`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
-from onnxq.errors import TargetError
-from onnxq.graph.match import is_float, is_op, producer, sole_consumer, static_shape
+from onnxq.errors import TargetError, UsageError
+from onnxq.graph.match import consumers, is_float, is_op, producer, sole_consumer, static_shape
 from onnxq.graph.scopes import scopes
 from onnxq.quant.eligibility import Kind, kind, masks, unfit, why_not
 from onnxq.quant.islands import costly_islands
@@ -29,20 +29,36 @@ from onnxq.quant.recipe import Choices, Recipe
 from onnxq.quant.scale_groups import ScaleGroups
 from onnxq.quant.tail import decoding, joining
 from onnxq.quant.value_placement import ValuePlacement, first_output
+from onnxq.suggest import did_you_mean
 from onnxq.targets.target import Target
 
 __all__ = ["check_shapes", "plan"]
 
 
-def plan(model: ir.Model, target: Target, recipe: Recipe | None = None) -> Plan:
+def plan(
+    model: ir.Model, target: Target, recipe: Recipe | None = None, state: Mapping[str, str] | None = None
+) -> Plan:
     """Decide which nodes run on integers and which values get Q/DQ.
 
-    A node that cannot be quantized is a decision with its reason.
+    ``state`` names outputs that become inputs at the next step: the two share one scale. A node that cannot
+    be quantized is a decision with its reason.
 
     Raises:
-        UsageError: a rule of the recipe is for nothing in the model, or asks for what the target lacks.
+        UsageError: a rule of the recipe is for nothing in the model, or asks for what the target lacks;
+            or the model has no such state.
     """
-    return _Placement(model, target, recipe or Recipe()).plan()
+    return _Placement(model, target, recipe or Recipe(), _states(model, state or {})).plan()
+
+
+def _states(model: ir.Model, state: Mapping[str, str]) -> list[tuple[ir.Value, ir.Value]]:
+    """Outputs with the inputs that take them."""
+    outputs = {value.name or "": value for value in model.graph.outputs}
+    inputs = {value.name or "": value for value in model.graph.inputs}
+    for names, known, what in ((state.keys(), outputs, "output"), (state.values(), inputs, "input")):
+        for name in names:
+            if name not in known:
+                raise UsageError(f"state: the model has no {what} '{name}'{did_you_mean(name, known)}")
+    return [(outputs[output], inputs[name]) for output, name in state.items()]
 
 
 def check_shapes(model: ir.Model, target: Target) -> None:
@@ -75,8 +91,10 @@ def check_shapes(model: ir.Model, target: Target) -> None:
 
 
 class _Placement:
-    def __init__(self, model: ir.Model, target: Target, recipe: Recipe) -> None:
-        self.target = target
+    def __init__(
+        self, model: ir.Model, target: Target, recipe: Recipe, states: Sequence[tuple[ir.Value, ir.Value]]
+    ) -> None:
+        self.target, self.states = target, states
         self.nodes = [(node, scope) for scope in scopes(model) for node in scope.graph]
         self.choices = Choices(recipe, (node for node, _ in self.nodes), target)
         self.reasons: dict[ir.Node, str] = {}
@@ -112,7 +130,7 @@ class _Placement:
         quantized = list(self._quantized())
         order, wide = [node for node, _ in self.nodes], self.target.wide_tail
         tail = decoding(order, self.reasons, self.target) if wide else set()
-        values = ValuePlacement(self.target, quantized, self.inside, self.choices, tail)
+        values = ValuePlacement(self.target, quantized, self.inside, self.choices, tail, self.states)
         return Plan(self.target.name, nodes, tuple(values.decisions()))
 
     def _quantized(self) -> Iterator[ir.Node]:

@@ -18,6 +18,7 @@ from onnxq.quant.operators import (
 )
 from onnxq.quant.plan import Role, ValueDecision
 from onnxq.quant.recipe import NOTHING, Choices, Wish
+from onnxq.quant.recurrent import same_in_all_steps
 from onnxq.quant.scale_groups import ScaleGroups
 from onnxq.targets.target import Range, Target
 
@@ -36,6 +37,8 @@ class ValuePlacement:
 
     ``quantized`` are the nodes on integers in graph order; ``inside`` the values within fused operators;
     ``tail`` the values of box decoding, which get the target's wide format.
+    ``states`` pairs of values that share a scale because the one becomes the other at the next step. A range
+    that the recipe gives one of these is that of all values of their group.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class ValuePlacement:
         inside: Mapping[ir.Value, ir.Node],
         choices: Choices,
         tail: Collection[ir.Value] = frozenset(),
+        states: Sequence[tuple[ir.Value, ir.Value]] = (),
     ) -> None:
         self.target, self.quantized, self.inside, self.choices = target, quantized, inside, choices
         self.members = frozenset(quantized)
@@ -58,9 +62,17 @@ class ValuePlacement:
                 together = joined(node, self.members, target)
                 self.groups.join(*together)
                 self.followers.update(together[1:])
+        for pair in (*states, *same_in_all_steps(quantized)):
+            self.groups.join(*pair)
         self.asked = self._asked()
         self.wishes = self._group_wishes()
         self.widened = self._widen(tail)
+        self.state_ranges = {
+            self.groups.leader(value): asked
+            for pair in states
+            for value in pair
+            if (asked := self.asked.get(value, NOTHING).range) is not None
+        }
 
     @staticmethod
     def moved(node: ir.Node) -> list[ir.Value]:
@@ -141,7 +153,8 @@ class ValuePlacement:
         fmt = wish.format or (self._beside(node) if role is Role.CONSTANT else target.activation)
         symmetric = target.symmetric if wish.symmetric is None else wish.symmetric
         pow2 = target.activation_power_of_two if wish.power_of_two is None else wish.power_of_two
-        fixed = self.asked.get(value, NOTHING).range or self._fixed(value, fmt, symmetric)
+        fixed = self.state_ranges.get(leader) or self.asked.get(value, NOTHING).range
+        fixed = fixed or self._fixed(value, fmt, symmetric)
         readers, follows = self._readers(value), fixed is None and value in self.followers
         name, group, why = value.name or "", leader.name or "", _DECODES if leader in self.widened else ""
         return ValueDecision(name, role, fmt, group, symmetric, pow2, None, fixed, readers, follows, why)

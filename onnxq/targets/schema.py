@@ -37,7 +37,7 @@ _REQUIRED: Mapping[str, Mapping[str, Kind]] = {
 }
 _OPTIONAL: Mapping[str, Mapping[str, Kind]] = {
     "": {"extends": str},
-    "activation": {"also": list},
+    "activation": {"also": list, "recurrent_bits": int},
     "bias": {"dtype": str},
     "arithmetic": {"rounding": str},
     "operators": {
@@ -119,7 +119,7 @@ def _made(doc: Document, tables: Mapping[str, dict[str, Any]], inherited: Target
         if key in ops
     }
     changes |= _formats(doc, act, weight)
-    changes |= {"symmetric": act["symmetric"]} if "symmetric" in act else {}
+    changes |= {key: act[key] for key in ("symmetric", "recurrent_bits") if key in act}
     for table, field in ((act, "activation_power_of_two"), (weight, "weight_power_of_two")):
         changes |= {field: table["power_of_two"]} if "power_of_two" in table else {}
     changes |= {"per_channel": frozenset(weight["per_channel"])} if "per_channel" in weight else {}
@@ -237,6 +237,12 @@ def _check(doc: Document, target: Target) -> None:
         )
     if target.wide_tail and not any(fmt.bits == 16 for fmt in target.activations):
         raise doc.wrong(": wide_tail gives 16 bits, but [activation] lists no such dtype", "wide_tail")
+    if target.recurrent_bits not in {8, *(fmt.bits for fmt in target.activations)}:
+        raise doc.wrong(
+            f": recurrent_bits is {target.recurrent_bits}, but no activation has as many; add one to 'also'",
+            "activation",
+            "recurrent_bits",
+        )
     if target.weight.bits > 8:
         raise doc.wrong(f": weights of {target.weight} are not supported; at most 8 bits", "weight", "dtype")
     for key in (*KINDS[:2], "split"):

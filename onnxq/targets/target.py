@@ -12,6 +12,7 @@
     also = ["uint16"]             # dtypes that a recipe or option may choose instead
     symmetric = false             # zero point 0 (of unsigned dtypes: the middle)
     power_of_two = false
+    recurrent_bits = 16           # optional: of the values in a recurrent cell that is written out
 
     [weight]
     dtype = "int8"                # zero point 0, codes −127 … 127; "int7" leaves a bit for slow hardware
@@ -98,6 +99,7 @@ class Target:
     float_tail: bool = False
     wide_tail: bool = False
     also: frozenset[IntFormat] = frozenset()
+    recurrent_bits: int = 8
     bias: str = "int32"
     rounding: str = "half-even"
     neighbours: frozenset[str] = frozenset()

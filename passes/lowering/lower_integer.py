@@ -13,6 +13,7 @@ from onnxq.evaluate.intervals.analysis import analyze
 from onnxq.graph.match import consumers, is_op
 from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import all_nodes, scopes
+from onnxq.passes.lowering._recurrent import RECURRENT, layer_of
 from onnxq.passes.lowering.integer.interface import lower_inputs, lower_outputs
 from onnxq.passes.lowering.integer.profile import Dialect, Profile
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
@@ -141,9 +142,23 @@ def _left(model: ir.Model, reasons: Mapping[ir.Node, str]) -> Iterator[tuple[ir.
             continue
         border = is_op(node, "QuantizeLinear", "DequantizeLinear", "Constant")
         if node in reasons:
-            yield node, reasons[node]
+            yield node, _root_cause(node) or reasons[node]
         elif not border:
-            yield node, _reason(node)
+            yield node, _root_cause(node) or _reason(node)
+
+
+def _root_cause(node: ir.Node) -> str | None:
+    """Why an operator without an integer form still stands here, and what would have written it otherwise."""
+    if is_op(node, "If"):
+        return (
+            "its condition is computed at run time; where it hangs on the shapes of inputs, fix them with "
+            "fix-shapes (quantize --fix-shapes samples)"
+        )
+    if not is_op(node, *RECURRENT):
+        return None
+    layer = layer_of(node)
+    why = layer if isinstance(layer, str) else "run unroll-recurrent before insert-qdq"
+    return f"has no integer form, and is not written out: {why}"
 
 
 def _reason(node: ir.Node) -> str:
@@ -159,7 +174,8 @@ def _require_none(model: ir.Model, nodes: Mapping[ir.Node, str], inputs: Mapping
     Raises:
         CheckError: something is; lists every place with its reason.
     """
-    lines = [f"{describe(node)}: {reason}" for node, reason in nodes.items()]
+    first = sorted(nodes, key=lambda node: _root_cause(node) is None)
+    lines = [f"{describe(node)}: {nodes[node]}" for node in first]
     lines += [f"input '{value.name}': {reason}" for value, reason in inputs.items()]
     lines = lines or [f"'{found.name}' in {found.where}: {found.reason}" for found in float_tensors(model)]
     if not lines:

@@ -7,6 +7,8 @@ from onnxq.graph.opset import opset
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes
 from onnxq.passes.lowering._expansions import compact_recipe
+from onnxq.passes.lowering._recurrent import RECURRENT
+from onnxq.passes.lowering.unroll_recurrent import UnrollRecurrent
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 
@@ -17,7 +19,8 @@ __all__ = ["ExpandForTarget"]
 class ExpandForTarget(Pass):
     """Write the operators that the target lists under ``split`` as older ones, before Q/DQ is placed.
 
-           Swish(x)  =>  x · Sigmoid(alpha · x)
+           Swish(x)        =>  x · Sigmoid(alpha · x)
+           LSTM, GRU, RNN  =>  their steps, as unroll-recurrent writes them
 
     A runtime that has integer kernels for Sigmoid and Mul but none for Swish computes the parts on integers;
     the other operators that are too new for it are expanded at the end by expand-new-operators. A target
@@ -31,6 +34,9 @@ class ExpandForTarget(Pass):
         target = context.target
         for node in all_nodes(rw.model):
             if not is_op(node, *target.split):
+                continue
+            if is_op(node, *RECURRENT):
+                UnrollRecurrent().rewrite(node, rw)
                 continue
             recipe = compact_recipe(node, min(opset(rw.model), target.opset))
             if recipe is None:

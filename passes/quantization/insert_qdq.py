@@ -8,6 +8,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from onnxq.calibration.ranges import get_method
+from onnxq.data.sequences import parse_state
 from onnxq.errors import ModelError, UsageError
 from onnxq.graph.match import constant, get_input, is_op, producer
 from onnxq.graph.opset import can_relabel, opset, relabel
@@ -64,6 +65,10 @@ class InsertQdq(Pass):
     operators hand to it. In 8 bits one code of a coordinate is more than a pixel. The plan names the values;
     ``wide_tail=false`` gives them 8 bits, and a recipe the dtype that it says.
 
+    ``recurrent=8`` or ``16`` are the bits of the values in recurrent cells that unroll-recurrent wrote out.
+    ``state='stateN=state'`` says which output is an input of the next step: both get one scale, so that codes
+    go round without conversion.
+
     With ``weights=integer`` the codes of weights are written at once, in place of the float weights.
 
     With ``trainable=true`` the graph is ready to be trained: float weights and biases, scales and zero
@@ -85,6 +90,8 @@ class InsertQdq(Pass):
     trainable: bool = False
     others: str | None = None
     wide_tail: bool | None = None
+    recurrent: int | None = None
+    state: tuple[str, ...] = ()
 
     def plan(self, model: ir.Model, context: Context, /) -> Plan:
         """The decisions this pass would apply to ``model``.
@@ -96,11 +103,12 @@ class InsertQdq(Pass):
         target = self.target(context.target)
         check_shapes(model, target)
         recipe = None if self.recipe is None else load_recipe(self.recipe)
-        first = plan(model, target, recipe)
+        state = parse_state(self.state)
+        first = plan(model, target, recipe, state)
         if self.others in (None, FLOAT):
             return first
         wider = widened(first, model, str(self.others)).rules
-        return plan(model, target, Recipe((*wider, *(recipe.rules if recipe is not None else ()))))
+        return plan(model, target, Recipe((*wider, *(recipe.rules if recipe is not None else ()))), state)
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         if self.trainable and self.weights == Weights.INTEGER:
@@ -141,6 +149,8 @@ class InsertQdq(Pass):
         for key in ("symmetric", "wide_tail"):
             if getattr(self, key) is not None:
                 changes[key] = getattr(self, key)
+        if self.recurrent is not None:
+            changes["recurrent_bits"] = _bits(self.recurrent, base)
         if self.per_channel is False:
             changes["per_channel"] = frozenset[str]()
         if self.others == FLOAT:
@@ -177,6 +187,14 @@ def _allowed(fmt: IntFormat, target: Target) -> IntFormat:
         return fmt
     listed = ", ".join(map(str, target.activations))
     raise UsageError(f"insert-qdq: target {target.name} takes activations of {listed}, not {fmt}")
+
+
+def _bits(wanted: int, target: Target) -> int:
+    allowed = sorted({8, *(fmt.bits for fmt in target.activations)})
+    if wanted in allowed:
+        return wanted
+    listed = " or ".join(map(str, allowed))
+    raise UsageError(f"insert-qdq: recurrent is {wanted}; target {target.name} takes {listed} bits")
 
 
 def _raise_opset(rw: Rewriter, decisions: Plan) -> None:

@@ -111,3 +111,14 @@ def test_a_value_of_a_model_cannot_steer_the_terminal(onnxq: Run, tmp_path: Path
 
 def _metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+def test_open_axes_can_be_fixed_on_the_way(onnxq: Run, small: Path) -> None:
+    out = small / "fixed.onnx"
+    quantize = ["quantize", small / "model.onnx", "--data", small / "data", "-o", out, "--fix-shapes"]
+    for axes in ("samples", "N=1"):
+        assert onnxq(*quantize, axes).code == 0
+        assert onnx.load(out).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+    wrong = onnxq(*quantize, "N")
+    assert wrong.code == 2
+    assert "shapes are written 'batch=1, sequence=576', or samples, not 'N'" in wrong.err

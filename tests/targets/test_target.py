@@ -38,6 +38,11 @@ def test_what_ships_is_named_like_its_file_and_puts_no_operator_in_two_kinds(nam
         ("Softmax = [0.0, 1.0]", "Softmax = 1", r"Softmax must be \[low, high\] with low < high, found 1"),
         ('dtype = "int8"', 'dtype = "int16"', r"line 14: weights of int16 are not supported"),
         ('dtype = "uint8"', 'dtype = "uint16"', r"line 4: uint16 needs opset 21, the target has 19"),
+        (
+            "symmetric",
+            "recurrent_bits = 12\nsymmetric",
+            "recurrent_bits is 12, but no activation has as many",
+        ),
         ('dtype = "uint8"', 'dtype = "uint9"', r"activations of uint9 are not supported; 8 or 16 bits"),
         ("opset = 19", "opset = 99", "opset is 99, expected 13 to"),
         ("ir_version = 9", "ir_version = 99", "ir_version is 99, expected 7 to"),

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnxq.errors import UsageError
 from onnxq.graph.match import is_op
 from onnxq.quant.recipe.rules import NOTHING, OF_VALUES, Recipe, Rule, Wish
+from onnxq.quant.recurrent import cell_format, is_in_cell
 from onnxq.suggest import nearest
 from onnxq.targets.target import Target
 
@@ -24,9 +25,10 @@ class Choices:
     def __init__(self, recipe: Recipe, nodes: Iterable[ir.Node], target: Target) -> None:
         self._nodes: dict[ir.Node, Wish] = {}
         self._values: dict[ir.Value, Wish] = {}
+        known = [node for node in nodes if not is_op(node, "Constant")]
+        self._widen_cells(known, target)
         if not recipe.rules:
             return
-        known = [node for node in nodes if not is_op(node, "Constant")]
         values = {
             v.name: v for node in known for v in (*node.inputs, *node.outputs) if v is not None and v.name
         }
@@ -49,6 +51,13 @@ class Choices:
     def of_value(self, value: ir.Value) -> Wish:
         """What is said of a value, by its name or through the node that makes it."""
         return self._values.get(value, NOTHING)
+
+    def _widen_cells(self, nodes: Iterable[ir.Node], target: Target) -> None:
+        """What the target says of recurrent cells; any rule wins over it."""
+        if (fmt := cell_format(target)) is None:
+            return
+        inside = (output for node in nodes if is_in_cell(node) for output in node.outputs)
+        self._values.update(dict.fromkeys(inside, Wish(dtype=str(fmt))))
 
     def _choose_values(self, rule: Rule, values: Mapping[str, ir.Value]) -> None:
         pattern = re.compile(rule.value or "")

@@ -56,6 +56,23 @@ def test_left_alone_where_value_or_shape_could_change(
     )
 
 
+def test_a_product_of_integers_with_zero_is_zero(rewrite: Rewrite) -> None:
+    rewrite(
+        "eliminate-noop-arithmetic",
+        before="""g (int64[2] n, float[3,2] x) => (float[3,2] y) <int64[3,1] none = {0, 0, 0}> {
+            m = Mul (n, none)  f = Cast <to = 1> (m)  y = Add (x, f) }""",
+        after="""g (int64[2] n, float[3,2] x) => (float[3,2] y) <int64[3,2] m = {0, 0, 0, 0, 0, 0}> {
+            f = Cast <to = 1> (m)  y = Add (x, f) }""",
+    )
+    for kind in ("float[2]", "int64[N]"):
+        rewrite(
+            "eliminate-noop-arithmetic",
+            after=None,
+            before=f"""g ({kind} n) => ({kind} y) <{kind[:5]} none = {{0}}> {{
+                m = Mul (n, none)  y = Neg (m) }}""",
+        )
+
+
 def test_an_unknown_rank_admits_scalars_only(rewrite: Rewrite) -> None:
     outcome = rewrite(
         "eliminate-noop-arithmetic",

@@ -45,6 +45,37 @@ def test_an_if_in_the_branch_goes_first(rewrite: Callable[..., Outcome]) -> None
     )
 
 
+def test_conditions_within_a_branch_are_computed_once_it_is_inlined(rewrite: Callable[..., Outcome]) -> None:
+    """The inner condition hangs on a shape that a body does not know; the innermost body reads a copy."""
+    rewrite(
+        "inline-constant-if",
+        before="""g (float[2,3] x, bool d) => (float[6] y)
+          <bool c = {1}, int64[1] flat = {-1}, int64 one = {1}> {
+            y = If (c) <
+                then_branch = t () => (float[6] p) {
+                    a = Reshape (x, flat)
+                    s = Shape (a)
+                    n = Size (s)
+                    vector = Equal (n, one)
+                    p = If (vector) <
+                        then_branch = u () => (float[6] r) {
+                            r = If (d) <
+                                then_branch = k () => (float[6] f) { f = Relu (a) },
+                                else_branch = l () => (float[6] h) { h = Neg (a) }>
+                        },
+                        else_branch = v () => (float[6] z) { z = Abs (a) }>
+                },
+                else_branch = e () => (float[6] q) { b = Abs (x) q = Reshape (b, flat) }>
+        }""",
+        after="""g (float[2,3] x, bool d) => (float[6] y) <int64[1] flat = {-1}> {
+            a = Reshape (x, flat)
+            y = If (d) <
+                then_branch = k () => (float[6] f) { f = Relu (a) },
+                else_branch = l () => (float[6] h) { h = Neg (a) }>
+        }""",
+    )
+
+
 def test_a_condition_from_outside_is_left_alone(rewrite: Callable[..., Outcome]) -> None:
     rewrite(
         "inline-constant-if",
