@@ -116,7 +116,8 @@ class Target:
 
     def lowered_to(self, form: str | None) -> "Target":
         """The target for a form of its own or another: only Q/DQ can leave sums of an Add unrounded."""
-        return self if (form or self.form) == "qdq" else replace(self, fuse_sum=frozenset())
+        wanted = replace(self, form=form or self.form)
+        return wanted if wanted.form == "qdq" else replace(wanted, fuse_sum=frozenset())
 
 
 def target_names() -> list[str]:

@@ -15,6 +15,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes, named_values
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
+from onnxq.pipeline.options import options
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.measured import measured_ranges
 from onnxq.quant.others import linear_only, widened
@@ -22,8 +23,9 @@ from onnxq.quant.placement import check_shapes, plan
 from onnxq.quant.plan import Plan, Role, ValueDecision
 from onnxq.quant.qdq import insert_pair, parameters
 from onnxq.quant.qparams import QParams
-from onnxq.quant.recipe import FLOAT, Recipe, load_recipe
+from onnxq.quant.recipe import FLOAT, Choices, Recipe, Wish, load_recipe
 from onnxq.quant.resolve import constant_ranges, resolve
+from onnxq.quant.trained import say_what_stays
 from onnxq.targets.target import Target
 
 __all__ = ["InsertQdq", "Weights"]
@@ -32,6 +34,9 @@ SIXTEEN_BIT_OPSET = 21
 
 DEFAULT_METHOD = "percentile:99.999"
 """Measured on nine real models: never worse than min-max by more than noise, and much better on detectors."""
+
+_ASKS = ("activation", "weight", "symmetric", "per_channel", "others")
+"""Options that ask for a grid."""
 
 
 class Weights(StrEnum):
@@ -89,12 +94,13 @@ class InsertQdq(Pass):
         """
         target = self.target(context.target)
         check_shapes(model, target)
-        recipe = None if self.recipe is None else load_recipe(self.recipe)
+        recipe = self._recipe()
         first = plan(model, target, recipe)
+        self._say_what_stays(model, target, recipe)
         if self.others in (None, FLOAT):
             return first
         wider = widened(first, model, str(self.others)).rules
-        return plan(model, target, Recipe((*wider, *(recipe.rules if recipe is not None else ()))))
+        return plan(model, target, Recipe((*wider, *recipe.rules)))
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         if self.trainable and self.weights == Weights.INTEGER:
@@ -119,6 +125,20 @@ class InsertQdq(Pass):
             real = insert_pair(rw, value, qparams, readers, params=params, clip=self.trainable)
             if self.weights == Weights.INTEGER and decision.role is Role.WEIGHT:
                 _write_codes(real, qparams, rw)
+
+    def _say_what_stays(self, model: ir.Model, target: Target, recipe: Recipe) -> None:
+        """Warn of trained Q/DQ where an option or the recipe asks for another."""
+        known, asked = options(type(self)), {name: getattr(self, name) for name in _ASKS}
+        said = [f"{name}={known[name].print(value)}" for name, value in asked.items() if value is not None]
+        said += ["the recipe"] if recipe.rules else []
+        if not said:
+            return
+        wish = Wish(self.activation, self.weight, self.per_channel, self.symmetric)
+        choices = Choices(recipe, all_nodes(model), target)
+        say_what_stays(model, wish, self.others, choices, " ".join(said))
+
+    def _recipe(self) -> Recipe:
+        return Recipe() if self.recipe is None else load_recipe(self.recipe)
 
     def target(self, base: Target) -> Target:
         """The target with this pass's options in place of its own.
