@@ -90,8 +90,8 @@ def say_what_stays(model: ir.Model, asked: Wish, others: str | None, choices: Ch
     named = ", ".join(map(str, found[:_NAMED])) + more
     if found:
         warnings.warn(
-            f"{len(found)} of the model's activations and weights keep the Q/DQ that they came with, as after "
-            f"training, whatever {options} asks for: {named}; to choose otherwise start from the float model",
+            f"{len(found)} of the model's activations and weights keep the Q/DQ that they came with, as "
+            f"after training, whatever {options} asks for: {named}; else start from the float model",
             TrainedGridWarning,
             stacklevel=2,
         )
