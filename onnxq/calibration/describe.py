@@ -99,7 +99,8 @@ def _counted(histogram: Histogram) -> str:
     if not histogram.count:
         return "never seen"
     zeros = f"{histogram.zeros / histogram.count:.1%} zeros, not drawn" if histogram.zeros else "no zeros"
-    return f"{histogram.count:,} elements, {zeros}; heights are logarithmic"
+    elements = f"{histogram.count:,} element{'s' if histogram.count != 1 else ''}"
+    return f"{elements}, {zeros}; heights are logarithmic"
 
 
 def _bars(columns: FloatArray) -> list[str]:

@@ -137,11 +137,12 @@ def load_target(name: str) -> Target:
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
-            raise TargetError(f"target file '{name}' does not exist")
+            raise TargetError(f"target file '{name}' {'is no file' if path.exists() else 'does not exist'}")
         try:
             return parse_target(path.read_text(encoding="utf-8"), name)
         except (OSError, UnicodeDecodeError) as error:
-            raise TargetError(f"cannot read target file '{name}': {error}") from error
+            why = getattr(error, "strerror", error)
+            raise TargetError(f"cannot read target file '{name}': {why}") from error
     return _shipped(name)
 
 

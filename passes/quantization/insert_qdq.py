@@ -102,11 +102,17 @@ class InsertQdq(Pass):
         wider = widened(first, model, str(self.others)).rules
         return plan(model, target, Recipe((*wider, *recipe.rules)))
 
-    def apply(self, rw: Rewriter, context: Context, /) -> None:
+    def check(self, context: Context, /) -> None:
         if self.trainable and self.weights == Weights.INTEGER:
             raise UsageError(
                 "insert-qdq: integer weights cannot be trained: leave out weights=integer or trainable=true"
             )
+        self.target(context.target)
+        self._recipe()
+        get_method(self.method)
+
+    def apply(self, rw: Rewriter, context: Context, /) -> None:
+        self.check(context)
         decisions = self.plan(rw.model, context)
         _refuse_nothing(decisions, rw.model)
         for node in decisions.nodes:
