@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .helpers import Run
+from .helpers import CONV, Run, weights, write_model
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,15 @@ def test_an_option_that_finds_nothing_to_do_says_so(
     done = onnxq(*words, "-p", f"prepare, {passes}, finish")
     assert (done.code, message in done.err) == (0, True), done.err
     assert done.err.count("warning: ") == bool(message)
+
+
+def test_a_wrong_declared_shape_is_named_and_put_right(onnxq: Run, small: Path) -> None:
+    text = CONV.replace("(float[N,?] y)", "(float[N,10] y)")
+    write_model(small / "model.onnx", text, W=weights(4, 2, 3, 3), b=weights(4))
+    assert onnxq("verify", small / "model.onnx").code == 1
+    words = ("--data", small / "data", "-o", small / "out.onnx")
+    done = onnxq("quantize", small / "model.onnx", *words)
+    assert (done.code, done.err.count("warning: ")) == (0, 1)
+    assert "Flatten (output 'y') makes [N,64], declared is [N,10]" in done.err
+    assert onnxq("verify", small / "out.onnx").code == 0
+    assert "[N,64]" in onnxq("inspect", small / "out.onnx").out
