@@ -6,7 +6,7 @@ their size through all layers, and the same seed gives the same file.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from zoo_loader import Entry, Feeds, load_zoo
 
 from onnxq.graph.numeric import Array, FloatArray
 
-__all__ = ["GENERATED", "Generated", "bert_base", "bert_layer", "load", "resnet18", "resnet50"]
+__all__ = ["GENERATED", "Generated", "bert_base", "bert_layer", "load", "require", "resnet18", "resnet50"]
 
 OPSET = 17
 SEQUENCE = 128
@@ -252,6 +252,12 @@ GENERATED: Mapping[str, tuple[Callable[[], onnx.ModelProto], Callable[[np.random
     "bert_base_shape": (bert_base, _words),
 }
 """How to write each model, and how to draw a sample for it."""
+
+
+def require(names: Iterable[str], zoo: Path) -> None:
+    """End the program if one of ``names`` is not generated and there is no ``zoo``: before long work."""
+    if any(name not in GENERATED for name in names):
+        load_zoo(zoo)
 
 
 def load(name: str, zoo: Path, folder: Path) -> Entry:

@@ -79,7 +79,7 @@ class StatisticsFile:
             DataError: the fingerprint is not the file's.
         """
         if fingerprint != self.model:
-            which = f"'{path}'" if path else "these statistics"
+            which = f"the statistics in '{path}'" if path else "these statistics"
             raise DataError(
                 f"{which} were measured on another model ({self.model[:12]}…) than this one "
                 f"({fingerprint[:12]}…); calibrate this model, or give the one they belong to"
