@@ -85,7 +85,10 @@ class Climb:
             if mixed is not None and _better(trial := self.try_one(mixed), best):
                 best = trial
         if best.value is None:
-            listed = "; ".join(f"{trial.title}: {trial.failure}" for trial in self.trials)
+            reasons: dict[str, list[str]] = {}
+            for trial in self.trials:
+                reasons.setdefault(trial.failure, []).append(trial.title)
+            listed = "; ".join(f"{', '.join(titles)}: {reason}" for reason, titles in reasons.items())
             raise MetricError(f"no candidate could be made and measured: {listed}")
         return best
 
