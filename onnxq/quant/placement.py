@@ -173,9 +173,9 @@ class _Placement:
                 tail.add(node)
         joined: set[ir.Node] = set()
         for node, _ in self.nodes:
-            if all(map(is_quantized_already, ValuePlacement.moved(node))):
-                continue
             if node in tail and (is_op(node, "Concat") or any(producer(v) in joined for v in node.inputs)):
+                if all(map(is_quantized_already, ValuePlacement.moved(node))):
+                    continue
                 joined.add(node)
                 self.reasons.setdefault(
                     node, "only joins or decodes outputs of the model: each part leaves at its own scale"

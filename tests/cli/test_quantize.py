@@ -160,3 +160,16 @@ def test_a_value_of_a_model_cannot_steer_the_terminal(onnxq: Run, tmp_path: Path
 
 def _metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+def test_a_tail_with_nodes_without_inputs_is_planned(onnxq: Run, tmp_path: Path) -> None:
+    """A detector's end: a random tensor, which reads nothing, joins what leaves."""
+    text = f"""{HEAD} g (float[N,2,6,6] x) => (float[N,4,6,6] y) {{
+        c = Relu (x)
+        n = RandomNormal <shape = [1,2,6,6]> ()
+        s = Add (c, n)
+        y = Concat <axis = 1> (c, s)
+    }}"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    done = onnxq("plan", tmp_path / "model.onnx", "--target", "generic-int8")
+    assert done.code == 0, done.err
