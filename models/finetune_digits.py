@@ -12,10 +12,14 @@ import argparse
 from pathlib import Path
 
 import onnx
-from digits_data import load_split
-from digits_export import top1
-from digits_fit import Recipe, fit, seed_everything
-from digits_torch import TrainableOnnx
+
+try:
+    from digits_data import load_split
+    from digits_export import top1
+    from digits_fit import Recipe, fit, seed_everything
+    from digits_torch import TrainableOnnx
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"training needs {missing.name}: pip install '.[train]'") from None
 
 RECIPE = Recipe(epochs=40, rate=2e-3, weight_decay=0.0, warp=0.7)
 
@@ -27,6 +31,8 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the trained file")
     parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
     options = parser.parse_args()
+    if not options.model.is_file():
+        parser.error(f"there is no file '{options.model}'")
     seed_everything(RECIPE.seed)
     digits = load_split()
     net = TrainableOnnx(onnx.load(options.model))

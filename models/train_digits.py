@@ -7,12 +7,15 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from digits_data import Digits, load_split, save_split
-from digits_export import export, load_weights, top1
-from digits_fit import Recipe, fit, seed_everything
-from digits_nets import DigitsCnn, DigitsVit
-from digits_qat import freeze, prepare_qat
-from torch import nn
+try:
+    from digits_data import Digits, load_split, save_split
+    from digits_export import export, load_weights, top1
+    from digits_fit import Recipe, fit, seed_everything
+    from digits_nets import DigitsCnn, DigitsVit
+    from digits_qat import freeze, prepare_qat
+    from torch import nn
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"training needs {missing.name}: pip install '.[train]'") from None
 
 CNN_RECIPE = Recipe(epochs=80, rate=4e-3, weight_decay=0.05, warp=0.7)
 VIT_RECIPE = Recipe(epochs=250, rate=1e-3, weight_decay=0.05, warp=0.7)

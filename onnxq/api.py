@@ -33,7 +33,7 @@ from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
 from onnxq.pipeline.presets import SCALES, Form, Io, Level, Shapes, fixing, quantizing
 from onnxq.pipeline.provenance import stamp
-from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
+from onnxq.pipeline.runner import Hook, RunReport, check_run, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
 from onnxq.quant.plan import Plan
 from onnxq.quant.recipe import Recipe
@@ -167,13 +167,20 @@ def quantize(
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
     """
     wanted = (target if isinstance(target, Target) else load_target(target)).lowered_to(form)
+    kept = None if checkpoints is None else Path(checkpoints)
+    # What does not depend on the samples is checked before them, and before anything runs.
+    fixed = "as-is" if scales == "auto" else str(scales), "nearest" if rounding == "auto" else str(rounding)
+    check_run(
+        parse(quantizing(wanted, form, with_recipe(options, recipe), io, level, *fixed)),
+        Context(wanted, checkpoints=kept),
+        hooks,
+    )
+    if isinstance(statistics, Path | str):
+        statistics = StatisticsFile.load(Path(statistics))
     source, digest = open_model(model)
     samples = None
     if data is not None:
         samples = load_samples(source, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
-    if isinstance(statistics, Path | str):
-        statistics = StatisticsFile.load(Path(statistics))
-    kept = None if checkpoints is None else Path(checkpoints)
     context = Context(wanted, samples, seed, progress, statistics, kept)
     known = 0 if samples is None or _is_random(data) or level else len(samples)
     moving, chosen = ("as-is" if scales == "auto" else str(scales)), None

@@ -1,4 +1,4 @@
-"""Two things done to files: replacing several as one, and mapping a neighbour without leaving its folder.
+"""Files: whether they can be written, replacing several as one, mapping a neighbour within its folder.
 
 Whatever goes wrong while writing (a full disk, an exception, Ctrl-C), the old files stay as they were and
 no half-written one is left behind.
@@ -8,6 +8,7 @@ import contextlib
 import mmap
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
@@ -17,7 +18,31 @@ from numpy.typing import NDArray
 
 from onnxq.errors import OnnxqError, UsageError
 
-__all__ = ["contained", "map_bytes", "replacing", "write_atomically"]
+__all__ = ["check_file", "check_folder", "contained", "map_bytes", "replacing", "write_atomically"]
+
+
+def check_file(path: Path) -> None:
+    """Whether a file can be written at ``path``: asked before long work, so that none is done in vain.
+
+    Raises:
+        UsageError: it cannot; says why.
+    """
+    if path.is_dir():
+        raise UsageError(f"cannot write '{path}': it is a folder; add a file name")
+    _check_destination(path)
+    _try(path.parent, f"cannot write '{path}'")
+
+
+def check_folder(path: Path) -> None:
+    """Whether ``path`` is a folder that can be written into, or one that can be made; nothing is made.
+
+    Raises:
+        UsageError: it cannot; says why.
+    """
+    there = _nearest(path)
+    if not there.is_dir():
+        raise UsageError(f"cannot make the folder '{path}': '{there}' is a file")
+    _try(there, f"cannot write into the folder '{path}'")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -90,9 +115,25 @@ def map_bytes(path: Path) -> NDArray[np.uint8]:
 
 def _check_destination(path: Path) -> None:
     if not path.parent.is_dir():
+        there = _nearest(path.parent)
+        if not there.is_dir():
+            raise UsageError(f"cannot write '{path}': '{there}' is a file, not a folder")
         raise UsageError(f"cannot write '{path}': the folder '{path.parent}' does not exist; make it first")
     if path.exists() and not path.is_file():
         raise UsageError(f"cannot write '{path}': it exists and is no regular file; choose another name")
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the first folder above it that exists."""
+    return next((place for place in (path, *path.parents) if place.exists()), path)
+
+
+def _try(folder: Path, what: str) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise UsageError(f"{what}: {error.strerror} in '{folder}'") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -39,6 +39,7 @@ def main() -> None:
     if arguments.worker:
         print(json.dumps(_measure(arguments)))
         return
+    load_zoo(arguments.zoo)
     print(f"{'':18s}{'':16s}{'samples':>8s}{'seconds':>10s}{'× plain':>9s}{'peak MB':>9s}")
     for model in arguments.models:
         _compare(arguments, model, arguments.samples, CONTESTANTS, arguments.rounds)

@@ -24,7 +24,7 @@ from typing import Any
 
 import onnxruntime as ort
 from contestants import CONTESTANTS
-from generated_models import load
+from generated_models import load, require
 from zoo_loader import Entry, Feeds, add_zoo_option
 
 from onnxq import model_io
@@ -179,6 +179,7 @@ def main() -> int:
     args = parser.parse_args()
     ort.set_default_logger_severity(3)
     names = args.models.split(",")
+    require(names, args.zoo)
     found: list[Row] = []
     print(HEAD)
     with TemporaryDirectory(prefix="onnxq-") as scratch:

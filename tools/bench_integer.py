@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
-from generated_models import load
+from generated_models import load, require
 from zoo_loader import Feeds, add_zoo_option
 
 import onnxq
@@ -112,6 +112,7 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true", help="where the integer model spends its time")
     parser.add_argument("--keep", type=Path, help="folder for the models")
     args = parser.parse_args()
+    require(args.models, args.zoo)
     print(f"{'model':24} {'float ms':>9} {'Q/DQ':>7} {'integer':>8}   times float; integer nodes")
     for name in args.models:
         with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@
 without the pass library and say nothing; this says it.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ def missing(wheel: Path) -> list[str]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description="Build the wheel and look for files that it lacks.").parse_args()
     if not (ROOT / "onnxq" / "passes").is_symlink():
         print("onnxq/passes is no symbolic link: check out with git's core.symlinks=true")
         return 1

@@ -4,7 +4,7 @@ They show what integers cost and save at the sizes that people deploy; what they
 their score is how close the outputs stay to the float model's.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from zoo_loader import Entry, Feeds, load_zoo
 
 from onnxq.graph.numeric import FloatArray
 
-__all__ = ["load"]
+__all__ = ["load", "require"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,12 @@ GENERATED: Mapping[str, tuple[Callable[[], onnx.ModelProto], Callable[[np.random
     "bert_base_shape": (bert_base, _words),
 }
 """How to write each model, and how to draw a sample for it."""
+
+
+def require(names: Iterable[str], zoo: Path) -> None:
+    """End the program if one of ``names`` is not generated and there is no ``zoo``: before long work."""
+    if any(name not in GENERATED for name in names):
+        load_zoo(zoo)
 
 
 def load(name: str, zoo: Path, folder: Path) -> Entry:

@@ -18,8 +18,10 @@ Ranges = Mapping[str, tuple[float, float]]
 _BARS = " ▁▂▃▄▅▆▇█"
 LEFT, PLOT, RIGHT = 110, 720, 170
 """Widths in a picture: names, bars, numbers."""
-TOP, TALL, ROW, BAR = 40, 260, 20, 4
+TOP, TALL, ROW, BAR = 56, 260, 20, 4
 """Where the bars begin, how high and wide they are; the height of a method's row."""
+TITLE = 110
+"""Letters of a title that fit."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,12 @@ def sketch(histogram: Histogram, ranges: Ranges, width: int = 72, height: int = 
 def picture(histogram: Histogram, ranges: Ranges, title: str) -> str:
     """The same as a self-contained SVG document; below the histogram each method's range and its ends."""
     axis = LEFT + PLOT
+    shown = title if len(title) <= TITLE else f"…{title[1 - TITLE :]}"
     height = TOP + TALL + 40 + ROW * len(ranges)
     body = [
         '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="10" y="22" font-size="14">{escape(title)}</text>',
-        f'<text x="{axis}" y="22" text-anchor="end" fill="#777">{_counted(histogram)}</text>',
+        f'<text x="10" y="22" font-size="14">{escape(shown)}</text>',
+        f'<text x="10" y="42" fill="#777">{_counted(histogram)}</text>',
     ]
     if histogram.count and histogram.width:
         low, high, columns = _columns(histogram, ranges, PLOT // BAR)
@@ -96,10 +99,11 @@ def picture(histogram: Histogram, ranges: Ranges, title: str) -> str:
 
 
 def _counted(histogram: Histogram) -> str:
-    if not histogram.count:
-        return "never seen"
+    if not histogram.count or histogram.width == 0:
+        return "only zeros" if histogram.count else "never seen"
     zeros = f"{histogram.zeros / histogram.count:.1%} zeros, not drawn" if histogram.zeros else "no zeros"
-    return f"{histogram.count:,} elements, {zeros}; heights are logarithmic"
+    elements = f"{histogram.count:,} element{'s' if histogram.count != 1 else ''}"
+    return f"{elements}, {zeros}; heights are logarithmic"
 
 
 def _bars(columns: FloatArray) -> list[str]:

@@ -17,6 +17,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from onnxq.graph.numeric import Array, FloatArray
+from onnxq.words import plural
 
 __all__ = ["ChannelMinMax", "MinMax", "NotFiniteError", "Statistic", "bounds", "by_channel", "field"]
 
@@ -35,7 +36,7 @@ def bounds(array: Array) -> tuple[float, float]:
     if not (isfinite(low) and isfinite(high)):
         bad = array[~np.isfinite(array)]
         raise NotFiniteError(
-            f"{bad.size} of its {array.size} elements are not finite (the first is {bad[0]})"
+            f"{bad.size} of its {plural(array.size, 'element')} are not finite (the first is {bad[0]})"
         )
     return low, high
 

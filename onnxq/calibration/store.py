@@ -30,6 +30,7 @@ from onnxq.calibration.statistics import Statistic
 from onnxq.errors import DataError
 from onnxq.files import write_atomically
 from onnxq.graph.numeric import Array
+from onnxq.words import plural
 
 __all__ = ["Record", "StatisticsFile", "merge_files"]
 
@@ -73,7 +74,7 @@ class StatisticsFile:
             DataError: the fingerprint is not the file's.
         """
         if fingerprint != self.model:
-            which = f"'{path}'" if path else "these statistics"
+            which = f"the statistics in '{path}'" if path else "these statistics"
             raise DataError(
                 f"{which} were measured on another model ({self.model[:12]}…) than this one "
                 f"({fingerprint[:12]}…); calibrate this model, or give the one they belong to"
@@ -92,8 +93,8 @@ class StatisticsFile:
             )
         if missing := [name for name in wants if name not in self.values]:
             raise DataError(
-                f"these statistics lack '{missing[0]}' ({len(missing)} values in all): they were measured "
-                "for another target or other options; run onnxq calibrate with those of this run"
+                f"these statistics lack '{missing[0]}' ({plural(len(missing), 'value')} in all): they were "
+                "measured for another target or other options; run onnxq calibrate with those of this run"
             )
         return {name: self.values[name].statistic for name in wants}
 

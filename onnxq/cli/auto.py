@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from onnxq.cli.console import progress, result
-from onnxq.cli.paths import check_destination
+from onnxq.cli.paths import check_destination, check_distinct
 from onnxq.errors import UsageError
 
 __all__ = [
@@ -72,19 +72,19 @@ def refuse_others(*given: object) -> None:
     if any(given):
         raise UsageError(
             "--auto makes many models: it takes none of --stats, --method, --smooth, --scales, --rounding, "
-            "--fix-shapes, --checkpoints (--results is that too), --verify-each, --check-each, "
+            "--fix-shapes, --state, --proof, --checkpoints (--results is that too), --verify-each, --check-each, "
             "--time-passes, --dump-after and --explain; give these to onnxq run with the winner's pipeline"
         )
 
 
-def refuse_alone(metric: str, results: Path | None) -> None:
+def refuse_alone(*given: object) -> None:
     """Refuse what only a search reads.
 
     Raises:
-        UsageError: it is given.
+        UsageError: one of them is given.
     """
-    if metric != "SQNR" or results is not None:
-        raise UsageError("--metric and --results are for a search: add --auto")
+    if any(given):
+        raise UsageError("--metric, --results, --time-budget and --coverage are for a search: add --auto")
 
 
 def search(model: Path, output: Path, wanted: Search, report: Path | None) -> None:
@@ -103,6 +103,7 @@ def search(model: Path, output: Path, wanted: Search, report: Path | None) -> No
     text = output.with_suffix(".pipeline")
     for file in (output, text, *([report] if report is not None else [])):
         check_destination(file, model)
+    check_distinct(output=output, report=report)
     with progress() as bar:
         found = auto(
             model,

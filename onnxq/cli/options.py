@@ -60,7 +60,7 @@ Preprocess = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="Take the first N samples only.")]
-Seed = Annotated[int, typer.Option(metavar="S", help="Of everything random.")]
+Seed = Annotated[int, typer.Option(metavar="S", min=0, help="Of everything random.")]
 State = Annotated[
     list[str] | None,
     typer.Option(

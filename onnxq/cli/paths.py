@@ -1,13 +1,12 @@
 """Files that a command reads and writes: looked at before the long work begins."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from onnxq.errors import UsageError
 
-__all__ = ["check_destination", "disk_size", "write_json"]
+__all__ = ["check_destination", "check_distinct", "disk_size", "recipe_file", "write_json"]
 
 
 def check_destination(path: Path, *sources: Path) -> None:
@@ -16,17 +15,38 @@ def check_destination(path: Path, *sources: Path) -> None:
     Raises:
         UsageError: it cannot; says why.
     """
+    from onnxq.files import check_file
+
     if any(path.resolve() == source.resolve() for source in sources):
         raise UsageError(f"'{path}' is the input itself: give the output another name")
-    if path.is_dir():
-        raise UsageError(f"cannot write '{path}': it is a folder; add a file name")
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write '{path}': the folder '{path.parent}' does not exist; make it first")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            return
-    except OSError as error:
-        raise UsageError(f"cannot write '{path}': {error.strerror} in '{path.parent}'") from error
+    check_file(path)
+
+
+def check_distinct(**destinations: Path | None) -> None:
+    """Whether files that a command writes are several; each is given by the name of its option.
+
+    Raises:
+        UsageError: two options name one file.
+    """
+    seen: dict[Path, str] = {}
+    for option, path in destinations.items():
+        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
+            raise UsageError(f"--{option} and --{other} are one file, '{path}': rename one of them")
+
+
+def recipe_file(path: Path | None) -> Path | None:
+    """The recipe of a command line, after a look whether it can be read.
+
+    Raises:
+        UsageError: there is no such file, or it is no recipe.
+    """
+    from onnxq.quant.recipe import load_recipe
+
+    if path is not None and path.suffix != ".toml":
+        raise UsageError(f"--recipe takes a TOML file, whose name ends in .toml, not '{path}'")
+    if path is not None:
+        load_recipe(str(path))
+    return path
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from onnxq.cli import options as opt
 from onnxq.cli.console import result
+from onnxq.cli.paths import recipe_file
 
 __all__ = ["plan"]
 
@@ -27,7 +28,7 @@ def plan(
     from onnxq import api
     from onnxq.report.plan import as_dict, nodes, values
 
-    decisions = api.plan(model, target, api.with_recipe(options, recipe))
+    decisions = api.plan(model, target, api.with_recipe(options, recipe_file(recipe)))
     if as_json:
         return result(json.dumps(as_dict(decisions), indent=1))
     if only_nodes == only_values:

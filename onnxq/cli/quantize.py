@@ -8,7 +8,7 @@ import typer
 from onnxq.cli import auto as search
 from onnxq.cli import options as opt
 from onnxq.cli.console import progress, result
-from onnxq.cli.paths import check_destination, disk_size, write_json
+from onnxq.cli.paths import check_destination, check_distinct, disk_size, recipe_file, write_json
 from onnxq.cli.watch import Watch
 
 __all__ = ["quantize"]
@@ -87,16 +87,17 @@ def quantize(
     Measure the accuracy of your task on held-out samples with `onnxq compare`: the proof printed here is
     on calibration samples.
     """
+    recipe_file(recipe)
     if auto:
         search.refuse_others(
-            *(stats, method, smooth, checkpoints, scales != "auto", rounding != "auto"),
+            *(stats, method, smooth, state, proof != 16, checkpoints, scales != "auto", rounding != "auto"),
             *(fix_shapes, verify_each, check_each, time_passes, dump_after, explain),
         )
         how = data, target, form, io, options, recipe, preprocess, limit, seed
         return search.search(
             model, output, search.Search(*how, metric, time_budget, results, coverage), report
         )
-    search.refuse_alone(metric, results)
+    search.refuse_alone(metric != "SQNR", results, time_budget != 600.0, coverage != 0.95)
     from onnxq import api
     from onnxq.data.preprocessing import Preprocessing
     from onnxq.data.sequences import parse_state
@@ -105,7 +106,8 @@ def quantize(
 
     check_destination(output, model)
     if report is not None:
-        check_destination(report, model, output)
+        check_destination(report, model)
+    check_distinct(output=output, report=report)
     watch = Watch.of(
         verify_each=verify_each,
         check_each=check_each,

@@ -13,6 +13,8 @@ from onnxq.report.table import Table, plural
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from onnxq.targets.target import Target
+
 __all__ = ["verify"]
 
 
@@ -31,7 +33,9 @@ def verify(
     Its graph must be well formed, valid ONNX and something that ONNX Runtime loads. Exit code 1 if not.
     """
     from onnxq import model_io
+    from onnxq.targets.target import load_target
 
+    wanted = None if target is None else load_target(target)
     loaded = model_io.load(model)
     failures: list[str] = []
     for check, complaint in _checks(loaded):
@@ -39,8 +43,8 @@ def verify(
         failures += [check] if complaint else []
     if integer_only:
         failures += _certificate(loaded)
-    if target is not None:
-        failures += _rules(loaded, target)
+    if wanted is not None:
+        failures += _rules(loaded, wanted)
     if failures:
         raise CheckError(f"'{model}' fails: {', '.join(failures)}")
 
@@ -59,14 +63,13 @@ def _certificate(model: "ir.Model") -> list[str]:
     return [plural(len(rows), name) for name, rows in wrong.items() if rows]
 
 
-def _rules(model: "ir.Model", name: str) -> list[str]:
+def _rules(model: "ir.Model", target: "Target") -> list[str]:
     """Print every breach of a target's rules; gives the rules."""
     from onnxq.targets.rules import check_rules
-    from onnxq.targets.target import load_target
 
-    found = check_rules(model, load_target(name))
+    found = check_rules(model, target)
     rows = [(finding.rule, finding.where, finding.text, finding.demanded_by) for finding in found]
-    title = f"rules of {name}: {len(rows) or 'ok'}"
+    title = f"rules of {target.name}: {len(rows) or 'ok'}"
     result(Table(title, ["rule", "where", "what", "demanded by"], rows))
     return list(dict.fromkeys(f"rule {finding.rule}" for finding in found))
 

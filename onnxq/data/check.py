@@ -13,6 +13,7 @@ from onnxq.data.samples import InputSpec, Sample, Samples, digest
 from onnxq.errors import DataError
 from onnxq.graph.numeric import Array
 from onnxq.suggest import did_you_mean
+from onnxq.words import plural
 
 __all__ = ["CheckedSamples", "check_samples", "fit"]
 
@@ -33,7 +34,7 @@ class CheckedSamples(Samples):
             yield fit(sample, self.specs)
         if seen != self.count:
             raise DataError(
-                f"the source gave {self.count} samples when they were checked and {seen} now: "
+                f"the source gave {plural(self.count, 'sample')} when they were checked and {seen} now: "
                 "it must give the same ones at each pass"
             )
 

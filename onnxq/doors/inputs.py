@@ -12,6 +12,7 @@ from onnxq.data.preprocessing import Preprocessing
 from onnxq.data.samples import Samples, input_specs
 from onnxq.data.sequences import carry_state
 from onnxq.data.source import Source, open_samples
+from onnxq.errors import UsageError
 from onnxq.model_io import ModelSource
 from onnxq.tensors import tensor_slots
 
@@ -34,7 +35,10 @@ def load_samples(
 
     Raises:
         DataError: nothing is there, or a sample does not fit; names the sample.
+        UsageError: the limit or the seed is none.
     """
+    if seed < 0:
+        raise UsageError(f"the seed is {seed}, expected 0 or more")
     specs = input_specs(model)
     if state:
         opened = carry_state(model, data, state, preprocessing=preprocessing, limit=limit, seed=seed)

@@ -23,6 +23,7 @@ from onnxq.graph.numeric import Array
 from onnxq.model_io import ModelSource
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.presets import preparation, quantizing
+from onnxq.pipeline.runner import check_run
 from onnxq.pipeline.spec import parse
 from onnxq.quant.plan import Plan
 from onnxq.targets.target import Target, load_target
@@ -47,8 +48,9 @@ def plan(model: ModelSource, target: str | Target = "generic-int8", options: str
         OnnxqError: the model cannot be read or prepared, or the target or options are wrong.
     """
     wanted = target if isinstance(target, Target) else load_target(target)
+    planner = _planner(options, wanted)
     prepared = run(model, preparation(wanted), target=wanted).model
-    return _planner(options).plan(prepared, Context(wanted))
+    return planner.plan(prepared, Context(wanted))
 
 
 def calibrate(
@@ -76,14 +78,14 @@ def calibrate(
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
     """
     wanted = target if isinstance(target, Target) else load_target(target)
+    planner, chosen = _planner(options, wanted), None if engine is None else open_engine(engine)
     prepared = run(model, preparation(wanted), target=wanted).model
-    names = _planner(options).plan(prepared, Context(wanted)).measured
+    names = planner.plan(prepared, Context(wanted)).measured
     samples = load_samples(prepared, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     wants: dict[str, Statistic] = {name: Histogram() for name in names}
     where = Path(path) if path is not None else None
-    if engine is None:
+    if chosen is None:
         return measure(prepared, samples, wants, progress, path=where, options=observing)
-    chosen = open_engine(engine)
     return calibrate_on(chosen, prepared, samples, wants, progress, path=where, options=observing)
 
 
@@ -108,9 +110,11 @@ def sensitivity(
     from onnxq.evaluate.sensitivity import sensitivity as rank
 
     wanted = target if isinstance(target, Target) else load_target(target)
+    steps = parse(quantizing(wanted, options=options))
+    check_run(steps, Context(wanted))
     prepared = run(model, preparation(wanted), target=wanted).model
     samples = load_samples(prepared, data, preprocessing=preprocessing, limit=limit, seed=seed)
-    inserter = next(p for p in parse(quantizing(wanted, options=options)).passes() if isinstance(p, Inserter))
+    inserter = next(p for p in steps.passes() if isinstance(p, Inserter))
     return rank(prepared, Context(wanted, samples, seed, progress), inserter, measured)
 
 
@@ -150,6 +154,7 @@ def compare(
     )
 
 
-def _planner(options: str) -> Planner:
-    steps = parse(f"insert-qdq{{{options}}}" if options else "insert-qdq").passes()
-    return next(step for step in steps if isinstance(step, Planner))
+def _planner(options: str, target: Target) -> Planner:
+    steps = parse(f"insert-qdq{{{options}}}" if options else "insert-qdq")
+    check_run(steps, Context(target))
+    return next(step for step in steps.passes() if isinstance(step, Planner))

@@ -10,7 +10,7 @@ from onnxq.doors.inputs import load_samples, open_model
 from onnxq.model_io import ModelSource
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.provenance import stamp
-from onnxq.pipeline.runner import Hook, RunReport, run_pipeline
+from onnxq.pipeline.runner import Hook, RunReport, check_run, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
 from onnxq.targets.target import Target, load_target
 
@@ -39,11 +39,12 @@ def run(
     """
     wanted = target if isinstance(target, Target) else load_target(target)
     steps = parse(pipeline) if isinstance(pipeline, str) else pipeline
+    kept = None if checkpoints is None else Path(checkpoints)
+    check_run(steps, Context(wanted, checkpoints=kept), hooks)
     source, digest = open_model(model)
     samples = None
     if data is not None:
         samples = load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
-    kept = None if checkpoints is None else Path(checkpoints)
     context = Context(wanted, samples, seed, progress, checkpoints=kept)
     report = run_pipeline(source.clone(), steps, context, hooks)
     stamp(report.model, str(steps), __version__, digest)

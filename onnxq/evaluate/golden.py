@@ -26,9 +26,11 @@ from onnxq.errors import CheckError, DataError, UsageError
 from onnxq.evaluate.c_constants import Constant, c_header, identifiers
 from onnxq.evaluate.golden_run import Budget, GoldenRun, Tensor
 from onnxq.evaluate.integer_only import float_tensors
+from onnxq.files import check_file
 from onnxq.graph.match import consumers
 from onnxq.graph.numeric import Array
 from onnxq.graph.rewriter import describe
+from onnxq.words import plural
 
 __all__ = ["Golden", "write_golden"]
 
@@ -72,9 +74,11 @@ def write_golden(
         ModelError: the model cannot run.
         UsageError: the folder is there already, or the arrays would need more than ``most_bytes``.
     """
+    if folder.exists():
+        raise UsageError(f"'{folder}' is there already: remove it, or give another name")
+    check_file(folder)
     loaded = model if isinstance(model, ir.Model) else model_io.load(Path(model))
     _check_integers(loaded)
-    _check_destination(folder)
     budget = Budget(most_bytes)
     run = GoldenRun(loaded, budget)
     specs = [run.spec(spec) for spec in input_specs(loaded)]
@@ -97,20 +101,11 @@ def write_golden(
 def _check_integers(model: ir.Model) -> None:
     if not (found := float_tensors(model)):
         return
-    first = found[0]
+    first, floats = found[0], plural(len(found), "tensor")
     raise CheckError(
-        f"golden vectors are of integer-only models, but {len(found)} tensors here are float, such as "
+        f"golden vectors are of integer-only models, but {floats} here are float, such as "
         f"'{first.name}' ({first.reason}): make the integer form first, with --target integer"
     )
-
-
-def _check_destination(folder: Path) -> None:
-    if folder.exists():
-        raise UsageError(f"'{folder}' is there already: remove it, or give another name")
-    if not folder.parent.is_dir():
-        raise UsageError(
-            f"cannot write '{folder}': the folder '{folder.parent}' does not exist; make it first"
-        )
 
 
 @dataclass(frozen=True)

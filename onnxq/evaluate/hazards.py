@@ -12,6 +12,7 @@ from onnxq.graph.numeric import IntArray
 from onnxq.quant.operators import LINEAR, bias_add, operands
 from onnxq.quant.qdq import dequantized
 from onnxq.targets.target import Target
+from onnxq.words import plural
 
 __all__ = ["Hazard", "hazards", "saturating_pairs"]
 
@@ -80,8 +81,8 @@ def _saturation(node: ir.Node, verdict: Verdict, target: Target) -> Iterator[Haz
         yield Hazard(
             _name(node),
             "saturation",
-            f"{count} pairs of neighbouring weights can exceed int16 together with uint8 activations, and "
-            "are cut off on CPUs without VNNI; use 7-bit weights (target ort-x86-avx2)",
+            f"{plural(count, 'pair')} of neighbouring weights can exceed int16 together with uint8 "
+            "activations, and are cut off on CPUs without VNNI; use 7-bit weights (target ort-x86-avx2)",
         )
 
 

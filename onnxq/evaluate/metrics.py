@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxq.errors import DataError
 from onnxq.graph.numeric import Array, FloatArray, IntArray
+from onnxq.words import plural
 
 __all__ = [
     "Agreement",
@@ -134,7 +135,9 @@ class LabelMatch:
                 f"{list(reference.shape)} does not give one: compare without labels"
             )
         if expected.size != items:
-            raise DataError(f"sample '{sample}' has no label: there are {self._classes.size} labels only")
+            raise DataError(
+                f"sample '{sample}' has no label: found only {plural(self._classes.size, 'label')}"
+            )
         self._seen += items
         self._hits += int(np.count_nonzero(chosen == expected))
         self._test_hits += int(np.count_nonzero(other == expected))
@@ -142,9 +145,8 @@ class LabelMatch:
     def value(self) -> tuple[float, float]:
         """Top-1 of the reference and of the model under test."""
         if self._seen != self._classes.size:
-            raise DataError(
-                f"there are {self._classes.size} labels for {self._seen} items: give one for each"
-            )
+            labels, items = plural(self._classes.size, "label"), plural(self._seen, "item")
+            raise DataError(f"found {labels} for {items}: give one for each")
         return self._hits / self._seen, self._test_hits / self._seen
 
 

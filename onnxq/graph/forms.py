@@ -12,6 +12,7 @@ from onnxq.errors import ModelError
 from onnxq.graph.opset import schema_of
 from onnxq.graph.rewriter import describe
 from onnxq.graph.scopes import all_nodes
+from onnxq.words import plural
 
 __all__ = ["check_forms"]
 
@@ -34,7 +35,8 @@ def check_forms(model: ir.Model) -> None:
 
 def _fault(node: ir.Node, schema: onnx.defs.OpSchema) -> str:
     if not schema.min_input <= len(node.inputs) <= schema.max_input:
-        return f"has {len(node.inputs)} inputs, {_span(schema.min_input, schema.max_input)} are allowed"
+        allowed = _span(schema.min_input, schema.max_input)
+        return f"has {plural(len(node.inputs), 'input')}, {allowed} are allowed"
     if node.inputs and node.inputs[0] is None and schema.inputs[0].option == _SINGLE:
         return "lacks its first input"
     for name, kind, required in _attributes(schema.name, schema.since_version):

@@ -25,6 +25,7 @@ from onnxq.errors import ModelError
 from onnxq.graph.match import is_op
 from onnxq.graph.opset_changes import KNOWN_OPSETS, changed_meaning
 from onnxq.graph.rewriter import describe
+from onnxq.words import plural
 
 __all__ = [
     "Objection",
@@ -175,8 +176,9 @@ def _typed(formal: defs.OpSchema.FormalParameter) -> tuple[str, frozenset[str]]:
 def _count_objection(node: ir.Node, there: _Signature) -> str | None:
     inputs = max((i + 1 for i, value in enumerate(node.inputs) if value is not None), default=0)
     if inputs not in there.counts[0]:
-        return f"cannot have {inputs} inputs"
-    return None if len(node.outputs) in there.counts[1] else f"cannot have {len(node.outputs)} outputs"
+        return f"cannot have {plural(inputs, 'input')}"
+    outputs = len(node.outputs)
+    return None if outputs in there.counts[1] else f"cannot have {plural(outputs, 'output')}"
 
 
 def _attribute_objection(node: ir.Node, here: _Signature, there: _Signature) -> str | None:

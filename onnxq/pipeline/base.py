@@ -57,6 +57,13 @@ class Pass(ABC):
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         """Edit ``rw.model`` through ``rw``."""
 
+    def check(self, context: Context, /) -> None:  # noqa: B027  (most passes have nothing to refuse)
+        """Refuse options that are wrong for every model; asked of all passes before the first one runs.
+
+        Raises:
+            OnnxqError: says which option, and what is allowed.
+        """
+
     def run(self, model: ir.Model, context: Context) -> Outcome:
         """Apply the pass. The model is edited in place; go on with the returned one.
 

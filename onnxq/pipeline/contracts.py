@@ -16,6 +16,7 @@ import numpy as np
 from onnxq.data.codes import Codes
 from onnxq.graph.numeric import Array, FloatArray
 from onnxq.pipeline.base import Contract
+from onnxq.words import plural
 
 __all__ = ["Limits", "Scales", "complaint"]
 
@@ -115,4 +116,4 @@ def _largest(array: Array) -> float:
 
 
 def _of(count: int, array: Array) -> str:
-    return f"{count} of {array.size} elements"
+    return f"{count} of {plural(array.size, 'element')}"

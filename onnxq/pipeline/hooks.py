@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from onnxq import model_io
 from onnxq.errors import ModelError, PassError, UsageError
-from onnxq.files import write_atomically
+from onnxq.files import check_folder, write_atomically
 from onnxq.graph.outline import outline
 from onnxq.graph.verify import Signature, signature, verify
 from onnxq.pipeline.base import Contract
@@ -17,6 +17,9 @@ from onnxq.pipeline.spec import Pipeline
 from onnxq.suggest import did_you_mean
 
 __all__ = ["DumpAfter", "StopAfter", "TimePasses", "VerifyEach"]
+
+_LISTED = 8
+"""How many passes an error names."""
 
 
 class VerifyEach(Hook):
@@ -86,8 +89,11 @@ class DumpAfter(Hook):
         self._names = names
         self._runs = 0
 
-    def begin(self, pipeline: Pipeline, model: ir.Model, context: Context) -> None:
+    def check(self, pipeline: Pipeline) -> None:
         _check_names(self._names, pipeline)
+        check_folder(self._folder)
+
+    def begin(self, pipeline: Pipeline, model: ir.Model, context: Context) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -118,7 +124,7 @@ class StopAfter(Hook):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def begin(self, pipeline: Pipeline, model: ir.Model, context: Context) -> None:
+    def check(self, pipeline: Pipeline) -> None:
         _check_names([self._name], pipeline)
 
     def stop(self, step: StepReport) -> bool:
@@ -129,5 +135,6 @@ def _check_names(names: Collection[str], pipeline: Pipeline) -> None:
     known = list(dict.fromkeys(pass_.name for pass_ in pipeline.passes()))
     for name in names:
         if name not in known:
-            hint = did_you_mean(name, known) or f"; its passes are {', '.join(known)}"
+            listed = ", ".join(known[:_LISTED]) + (" …" if len(known) > _LISTED else "")
+            hint = did_you_mean(name, known) or f"; its passes are {listed}"
             raise UsageError(f"the pipeline has no pass '{name}'{hint}")

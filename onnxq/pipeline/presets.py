@@ -56,7 +56,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "import": Preset(
-            "freeze-inputs, inline-functions, lift-constants, import-fake-quant, "
+            "freeze-inputs, inline-functions, lift-constants, correct-shapes, import-fake-quant, "
             "eliminate-noop-arithmetic, simplify, inline-constant-if, raise-opset, floats-to-float32, "
             "lift-constants, infer-shapes",
             "any model becomes one graph of opset 19 or newer with constants as initializers and known types",

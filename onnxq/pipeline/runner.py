@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxq.errors import OnnxqError, PassError
+from onnxq.files import check_folder
 from onnxq.graph.rewriter import Skip
 from onnxq.pipeline.base import Outcome, Pass
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.spec import Pipeline, Repeat, Step
 
-__all__ = ["Hook", "RunReport", "StepReport", "run_pipeline"]
+__all__ = ["Hook", "RunReport", "StepReport", "check_run", "run_pipeline"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Hook:
     keeps_input = False
     """Whether the caller needs its model afterwards; the run then works on a copy."""
 
+    def check(self, pipeline: Pipeline) -> None:
+        """Called before anything else is done; refuses what cannot be meant."""
+
     def begin(self, pipeline: Pipeline, model: ir.Model, context: Context) -> None:
         """Called once, before the first pass, with the whole pipeline and the model that it starts from."""
 
@@ -72,6 +76,24 @@ class Hook:
         return False
 
 
+def check_run(pipeline: Pipeline, context: Context, hooks: Sequence[Hook] = ()) -> None:
+    """Refuse what is wrong whatever the model is: options of passes and hooks, the folder of checkpoints.
+
+    Raises:
+        OnnxqError: says what is wrong, with a note on the pass.
+    """
+    for hook in hooks:
+        hook.check(pipeline)
+    for pass_ in pipeline.passes():
+        try:
+            pass_.check(context)
+        except OnnxqError as error:
+            error.add_note(f"in the options of the pass '{pass_.name}'")
+            raise
+    if context.checkpoints is not None:
+        check_folder(context.checkpoints)
+
+
 def run_pipeline(
     model: ir.Model, pipeline: Pipeline, context: Context, hooks: Sequence[Hook] = ()
 ) -> RunReport:
@@ -81,6 +103,7 @@ def run_pipeline(
         PassError: something unexpected happened inside a pass; names it and its place.
         OnnxqError: what a pass or hook raises on purpose, with a note on the place.
     """
+    check_run(pipeline, context, hooks)
     if any(hook.keeps_input for hook in hooks):
         model = model.clone()
     with _collector_paused():

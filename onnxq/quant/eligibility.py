@@ -81,7 +81,7 @@ def is_quantized_already(value: ir.Value) -> bool:
 
 def _cuts_within(node: ir.Node) -> bool:
     """Whether a Min or Max holds a clipped value against constants within the bounds of the Clip."""
-    constants = [array for value in node.inputs if (array := _real(value)) is not None]
+    held = [found for value in node.inputs if (found := _real(value)) is not None]
     maker = next((producer(through_fake_quant(v)) for v in node.inputs if _real(v) is None), None)
     while maker is not None and is_op(maker, "Max", "Min"):
         maker = next((producer(through_fake_quant(v)) for v in maker.inputs if _real(v) is None), None)
@@ -89,21 +89,21 @@ def _cuts_within(node: ir.Node) -> bool:
         [scalar(get_input(maker, i)) for i in (1, 2)] if maker is not None and is_op(maker, "Clip") else []
     )
     low, high = (*bounds, None, None)[:2]
-    if low is None or high is None or len(constants) != 1 or len(node.inputs) != 2:
+    if low is None or high is None or len(held) != 1 or len(node.inputs) != 2:
         return False
-    return bool(low <= constants[0].min() and constants[0].max() <= high)
+    array, slack = held[0]
+    return bool(low - slack <= array.min() and array.max() <= high + slack)
 
 
-def _real(value: ir.Value | None) -> FloatArray | None:
-    """The numbers of a constant; of a quantized one those before rounding are at most half a step lower."""
+def _real(value: ir.Value | None) -> tuple[FloatArray, float] | None:
+    """The numbers of a constant, and how far they may be from those that were rounded to them."""
     if (array := constant(value)) is not None:
-        return array
+        return array, 0.0
     found = dequantized(value)
     codes = None if found is None else constant(found[0].inputs[0])
     if found is None or codes is None:
         return None
-    step = found[1].scale / 2
-    return np.asarray(found[1].dequantize(codes) - step)
+    return np.asarray(found[1].dequantize(codes)), float(found[1].scale.max()) / 2
 
 
 def _unsupported(node: ir.Node, target: Target) -> str:

@@ -14,6 +14,8 @@ operator beside it, such as a LayerNormalization behind it or a Gelu in front of
 That is asked of the target's ``neighbours`` only. But arithmetic that reads from float nodes alone, and is
 read by float nodes alone, stays float for every target: 8 bits in the middle of a float function (the sum of
 squares in front of a square root) cost accuracy and two conversions, and save nothing.
+
+Q/DQ that a trainer put in is no float node: what stands between two pairs reads codes and makes codes.
 """
 
 from collections import defaultdict, deque
@@ -24,6 +26,7 @@ import onnx_ir as ir
 from onnxq.graph.match import constant, consumers, is_op, producer
 from onnxq.quant.eligibility import Kind, kind
 from onnxq.quant.operators import bias_add, operands
+from onnxq.quant.qdq import through_fake_quant
 from onnxq.targets.target import Target
 
 __all__ = ["costly_islands"]
@@ -35,7 +38,7 @@ def costly_islands(
     nodes: Sequence[ir.Node], floats: Mapping[ir.Node, str], target: Target
 ) -> Iterator[ir.Node]:
     """The nodes that should stay float although they need not, each after those that made it so."""
-    left = set(floats)
+    left = {node for node in floats if not is_op(node, "QuantizeLinear", "DequantizeLinear")}
     biases = {bias_add(node) for node in nodes if is_op(node, "MatMul") and node not in left}
     candidates = {
         node: _Surroundings(node, left, target)
@@ -64,7 +67,8 @@ class _Surroundings:
 
     def __init__(self, node: ir.Node, floats: set[ir.Node], target: Target) -> None:
         self._target, self._floats = target, frozenset(floats)
-        data = [v for i in operands(node).data if (v := node.inputs[i]) is not None and constant(v) is None]
+        operands_ = (node.inputs[i] for i in operands(node).data)
+        data = [v for v in operands_ if v is not None and constant(through_fake_quant(v)) is None]
         self.makers = [producer(source) for source in dict.fromkeys(self._source(value) for value in data)]
         self.readers: list[ir.Node | None] = [r for output in node.outputs for r in self._readers(output)]
         self._coarse = is_op(node, *target.fixed_range)

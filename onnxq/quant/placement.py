@@ -19,15 +19,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx_ir as ir
 
 from onnxq.errors import TargetError, UsageError
-from onnxq.graph.match import consumers, is_float, is_op, producer, sole_consumer, static_shape
+from onnxq.graph.match import is_float, is_op, producer, sole_consumer, static_shape
 from onnxq.graph.scopes import scopes
-from onnxq.quant.eligibility import Kind, kind, masks, unfit, why_not
+from onnxq.quant.eligibility import Kind, is_quantized_already, kind, masks, unfit, why_not
 from onnxq.quant.islands import costly_islands
 from onnxq.quant.operators import bias_add, operands
 from onnxq.quant.plan import NodeDecision, Plan
 from onnxq.quant.recipe import Choices, Recipe
 from onnxq.quant.scale_groups import ScaleGroups
 from onnxq.quant.tail import decoding, joining
+from onnxq.quant.trained import trained_qparams
 from onnxq.quant.value_placement import ValuePlacement, first_output
 from onnxq.suggest import did_you_mean
 from onnxq.targets.target import Target
@@ -184,7 +185,10 @@ class _Placement:
                 self.reasons.setdefault(clip, f"the {node.op_type} in front of it stays float")
 
     def _leave_idle_moves(self) -> None:
-        """A move node stays float unless a quantized compute node reads or makes what it moves."""
+        """A move node stays float unless a quantized compute node reads or makes what it moves.
+
+        Between Q/DQ pairs that are there already it moves codes, if the pairs agree.
+        """
         connected = ScaleGroups[ir.Value]()
         moves = [node for node in self._quantized() if kind(node, self.target) is Kind.MOVE]
         for node in moves:
@@ -197,8 +201,18 @@ class _Placement:
             if value is not None
         }
         for node in moves:
-            if connected.leader(node.outputs[0]) not in computed:
+            moved = ValuePlacement.moved(node)
+            if all(map(is_quantized_already, moved)):
+                if not self._one_scale(moved):
+                    self.reasons[node] = "the Q/DQ around it has several scales: codes cannot pass through"
+            elif connected.leader(node.outputs[0]) not in computed:
                 self.reasons[node] = "moves values that no quantized operator reads or makes"
+
+    def _one_scale(self, values: list[ir.Value]) -> bool:
+        """Whether values with Q/DQ share their parameters; strict integers rescale where they do not."""
+        found = [trained_qparams(value) for value in values]
+        same = all(q is not None and found[0] is not None and q.same_as(found[0]) for q in found)
+        return same or self.target.form == "integer"
 
     def _swallowed(self, node: ir.Node) -> ir.Node | None:
         """The Relu or Clip that a node, with the Add of its bias, takes in."""

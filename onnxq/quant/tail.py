@@ -10,7 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 import onnx_ir as ir
 
 from onnxq.graph.match import constant, consumers, is_op, producer
+from onnxq.quant.eligibility import is_quantized_already
 from onnxq.quant.operators import bias_add
+from onnxq.quant.value_placement import ValuePlacement
 from onnxq.targets.target import Target
 
 __all__ = ["decoding", "joining"]
@@ -23,8 +25,12 @@ _FUNCTIONS = (
 
 
 def joining(nodes: Sequence[ir.Node], floats: Collection[ir.Node], target: Target) -> list[ir.Node]:
-    """From a Concat to the outputs layout and arithmetic: in float each part keeps its scale."""
+    """From a Concat to the outputs layout and arithmetic: in float each part keeps its scale.
+
+    What stands between Q/DQ pairs that the model brings stays there.
+    """
     tail = _tail(nodes, floats, (*target.move, "Concat", *_ARITHMETIC, "Sigmoid"))
+    tail -= {node for node in tail if _is_quantized_already(node)}
     return list(_behind(nodes, tail, {node for node in tail if is_op(node, "Concat")}))
 
 
@@ -81,6 +87,10 @@ def _before(
         ):
             found.add(node)
             yield node
+
+
+def _is_quantized_already(node: ir.Node) -> bool:
+    return bool(node.inputs) and all(map(is_quantized_already, ValuePlacement.moved(node)))
 
 
 def _adds_bias(node: ir.Node) -> bool:

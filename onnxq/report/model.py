@@ -11,6 +11,7 @@ from onnxq.graph.outline import type_text
 from onnxq.graph.scopes import all_nodes, scopes
 from onnxq.report.table import Table, listed, size
 from onnxq.tensors import tensor_slots
+from onnxq.words import plural
 
 __all__ = ["facts", "operators", "ports"]
 
@@ -45,7 +46,7 @@ def facts(model: ir.Model, on_disk: int) -> Iterator[str]:
         yield f"producer: {model.producer_name} {model.producer_version or ''}".rstrip()
     yield f"nodes: {sum(1 for _ in all_nodes(model))}"
     parameters = sum(tensor.size for tensor in tensors)
-    yield f"parameters: {parameters} in {len(tensors)} tensors, {_dtypes(tensors)}"
+    yield f"parameters: {parameters} in {plural(len(tensors), 'tensor')}, {_dtypes(tensors)}"
     yield f"size: {size(on_disk)}"
     yield f"quantization: {_quantization(model)}"
     for key in ("pipeline", "version", "input_sha256"):

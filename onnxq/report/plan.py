@@ -21,7 +21,7 @@ def headline(plan: Plan) -> str:
 
 def nodes(plan: Plan) -> Table:
     """Every node: whether it is quantized, and why."""
-    rows = [(n.node, n.op, n.scope, "integer" if n.quantized else "float", n.reason) for n in plan.nodes]
+    rows = [(n.node, n.op, n.scope, _runs_on(n), n.reason) for n in plan.nodes]
     return Table(headline(plan), ["node", "op", "scope", "runs on", "why"], rows)
 
 
@@ -30,6 +30,11 @@ def widened(plan: Plan) -> Iterator[str]:
     found = Counter((str(value.format), value.why) for value in plan.values if value.why)
     for (dtype, why), count in found.items():
         yield f"{plural(count, 'value')} in {dtype}: {why}"
+
+
+def _runs_on(node: NodeDecision) -> str:
+    """Nothing where there is nothing to compute: Q/DQ, and work on shapes and indices."""
+    return "integer" if node.quantized else "float" if node.floats else "-"
 
 
 def values(plan: Plan) -> Table:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnxq.errors import UsageError
+from onnxq.words import plural
 
 if TYPE_CHECKING:
     import rich.table
@@ -66,11 +67,6 @@ def clean(text: str) -> str:
 def _one_line(text: str) -> str:
     """The same in one line."""
     return clean(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 node``, ``2 nodes``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def decibel(value: float) -> str:

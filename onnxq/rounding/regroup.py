@@ -7,6 +7,9 @@ of 4 bits and fewer are stored as INT4, whose products ONNX Runtime computes in 
 8-bit data it multiplies as integers, for which it knows one scale an output only.
 """
 
+import warnings
+from collections import Counter
+
 import numpy as np
 import onnx_ir as ir
 
@@ -19,7 +22,12 @@ from onnxq.quant.qparams import SMALLEST_SCALE
 from onnxq.rounding.sites import Site
 from onnxq.rounding.steps import Steps
 
-__all__ = ["regroup"]
+__all__ = ["GroupWarning", "regroup"]
+
+
+class GroupWarning(UserWarning):
+    """No weight got scales for blocks, although that was asked for."""
+
 
 _OPSET = 21
 
@@ -29,21 +37,31 @@ _LARGEST_INT4 = 7
 def regroup(sites: list[tuple[Site, Steps]], size: int, rw: Rewriter) -> None:
     """Give the pairs of some layers scales for blocks of ``size`` inputs; others are skipped with a reason.
 
+    If that is all of them, a warning says so.
+
     Raises:
         ModelError: the model cannot be raised to opset 21.
     """
     able = []
+    reasons: Counter[str] = Counter()
     for site, steps in sites:
         if (reason := _refused(site, steps, size)) is None:
             able.append((site, steps))
         else:
             rw.skip(site.node, reason)
+            reasons[reason] += 1
     if not able:
+        listed = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common())
+        warnings.warn(
+            f"round-weights: group={size} is for none of the weights ({listed or 'there is none to round'})",
+            GroupWarning,
+            stacklevel=2,
+        )
         return
     if opset(rw.model) < _OPSET:
-        if reasons := can_relabel(rw.model, _OPSET):
+        if objections := can_relabel(rw.model, _OPSET):
             raise ModelError(
-                f"scales for blocks need opset {_OPSET}, but the model cannot be raised: {reasons[0]}"
+                f"scales for blocks need opset {_OPSET}, but the model cannot be raised: {objections[0]}"
             )
         relabel(rw.model, _OPSET)
         rw.adopt(rw.model)

@@ -12,6 +12,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.pipeline.context import Context
 from onnxq.rounding.sites import Site, depths, find_site, levels, linear_nodes
 from onnxq.rounding.twin import tuned_by
+from onnxq.words import plural
 
 __all__ = ["FewSamplesWarning", "Schedule", "find_sites", "need_samples", "plan_schedule"]
 
@@ -93,8 +94,8 @@ def need_samples(context: Context, what: str) -> Samples:
         raise DataError(f"{what} learns from calibration samples, but none were given: pass --data FOLDER")
     if (count := len(context.samples)) < FEW:
         warnings.warn(
-            f"{what} learns from {count} calibration samples only: what fits them may not fit others, and "
-            "what the few held back do not confirm is not changed; 32 or more are better",
+            f"{what} learns from {plural(count, 'calibration sample')} only: what fits them may not fit "
+            "others, and what the few held back do not confirm is not changed; 32 or more are better",
             FewSamplesWarning,
             stacklevel=2,
         )

@@ -46,6 +46,8 @@ class Climb:
     trials: list[Trial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     finished: bool = True
+    given_up: list[str] = field(default_factory=list)
+    """Candidates whose part of the time was over."""
     hopeless: bool = False
     """Whether the metric could not be taken of the float model."""
     _prepared: dict[str, ir.Model] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class Climb:
         best = self.try_one(choice)
         if best.value is None and self.hopeless:
             raise MetricError(f"{best.failure}; so it did for the float model: nothing can be compared")
+        if self.clock.is_over:
+            self.notes.append("the first candidate and the metric of the float model took all of the time")
         self.clock.strict = best.value is not None
         for rung in RUNGS:
             self.clock.until = rung.until
@@ -71,6 +75,8 @@ class Climb:
                 if _better(trial, best):
                     best, choice = trial, candidate
                 self.clock.strict = best.value is not None
+        if self.given_up:
+            self.notes.append(f"given up, as their part of the time was over: {', '.join(self.given_up)}")
         self.clock.until = 1.0
         for share in COVERAGES:
             if not coverage <= share < 1 or best.value is None:
@@ -79,7 +85,10 @@ class Climb:
             if mixed is not None and _better(trial := self.try_one(mixed), best):
                 best = trial
         if best.value is None:
-            listed = "; ".join(f"{trial.title}: {trial.failure}" for trial in self.trials)
+            reasons: dict[str, list[str]] = {}
+            for trial in self.trials:
+                reasons.setdefault(trial.failure, []).append(trial.title)
+            listed = "; ".join(f"{', '.join(titles)}: {reason}" for reason, titles in reasons.items())
             raise MetricError(f"no candidate could be made and measured: {listed}")
         return best
 
@@ -97,7 +106,7 @@ class Climb:
                 trial = self.made(choice.title, pipeline)
             except OutOfTimeError:
                 self.finished = False
-                self.notes.append(f"candidate '{choice.title}' was given up: its part of the time was over")
+                self.given_up.append(choice.title)
                 return Trial(choice.title, text, None, failure="the time budget was used up")
             except OnnxqError as error:
                 trial = Trial(choice.title, text, None, failure=str(error))
@@ -116,7 +125,7 @@ class Climb:
         stamp(model, str(pipeline), __version__, self.digest)
         path = self.folder / "candidate.onnx"
         model_io.save(model, path)
-        value = self.metric(path)
+        value = self.metric(path, self.clock.left if self.clock.strict else math.inf)
         if value > self._top:
             self._kept, self._top = {str(pipeline): model}, value
         size = sum(file.stat().st_size for file in self.folder.glob("candidate.onnx*"))

@@ -21,9 +21,9 @@ from onnxq.data.preprocessing import Preprocessing
 from onnxq.data.source import Source
 from onnxq.errors import UsageError
 from onnxq.evaluate.bench import some
-from onnxq.pipeline.context import Progress, silent
+from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.presets import Form, Io, quantizing
-from onnxq.pipeline.runner import run_pipeline
+from onnxq.pipeline.runner import check_run, run_pipeline
 from onnxq.pipeline.spec import parse
 from onnxq.quant.recipe import Recipe
 from onnxq.search.choice import cut, inserter_of
@@ -122,16 +122,18 @@ def auto(
     if not 0 < coverage <= 1:
         raise UsageError(f"coverage is a share of nodes, more than 0 and at most 1, not {coverage:g}")
     wanted = (target if isinstance(target, Target) else load_target(target)).lowered_to(form)
+    given = open_metric(metric, timeout)
+    where = Path(folder) if folder is not None else None
+    start = parse(quantizing(wanted, form, api.with_recipe(options, recipe), io))
+    check_run(start, Context(wanted, checkpoints=where))
     source = model if isinstance(model, ir.Model) else model_io.load(Path(model))
     samples = api.load_samples(source, data, preprocessing=preprocessing, limit=limit, seed=seed)
-    parts = split(samples) if metric is None or _is_sqnr(metric) else (samples, samples)
+    parts = split(samples) if given is None else (samples, samples)
     clock = Clock(progress, time_budget)
-    where = Path(folder) if folder is not None else None
     context = MemoContext(wanted, parts[0], seed, clock, checkpoints=where)
     digest = _digest(source) if isinstance(model, ir.Model) else model_io.sha256_of(Path(model))
-    start = parse(quantizing(wanted, form, api.with_recipe(options, recipe), io))
     reference = run_pipeline(source.clone(), cut(start)[0], context).model
-    chosen = open_metric(metric, Sqnr(reference, Held(tuple(some(parts[1], _SCORED)))), timeout)
+    chosen = given or Sqnr(reference, Held(tuple(some(parts[1], _SCORED))))
     identity = [digest, samples.fingerprint(), str(len(parts[0])), _facts(wanted), chosen.name, str(seed)]
     results = Results(where, identity)
     climb = Climb(source, digest, context, clock, chosen, results, start)
@@ -154,10 +156,6 @@ def _facts(target: Target) -> str:
     """A target as a text that is the same in every process; sets have no order."""
     facts = {k: sorted(map(str, v)) if isinstance(v, frozenset) else str(v) for k, v in vars(target).items()}
     return repr(sorted(facts.items()))
-
-
-def _is_sqnr(metric: MetricLike) -> bool:
-    return isinstance(metric, str) and metric.strip().lower() == "sqnr"
 
 
 def _digest(model: ir.Model) -> str:

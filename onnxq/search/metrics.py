@@ -2,16 +2,23 @@
 
 A metric that raises, ends with an error, prints no number or gives NaN fails for that model, and the search
 goes on with the others. If it fails for the float model and for the first candidate, the search ends at once.
+One that takes longer than the search has left is interrupted; a function where the system can do that: on the
+main thread, not on Windows.
 """
 
 import importlib.util
-import math
 import re
 import shlex
+import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Protocol, TypeAlias, cast
 
 import onnx_ir as ir
@@ -19,6 +26,7 @@ import onnx_ir as ir
 from onnxq.data.samples import Samples
 from onnxq.errors import OnnxqError, UsageError
 from onnxq.evaluate.compare import compare
+from onnxq.search.memo import OutOfTimeError
 
 __all__ = ["Command", "Function", "Metric", "MetricError", "MetricLike", "Sqnr", "open_metric"]
 
@@ -48,11 +56,12 @@ class Metric(Protocol):
         """What it is called; results are resumed under the same name only."""
         ...
 
-    def __call__(self, path: Path) -> float:
-        """The number, which is finite.
+    def __call__(self, path: Path, seconds: float = inf) -> float:
+        """The number, which is finite; ``seconds`` are what the search has left.
 
         Raises:
             MetricError: there is none; says why.
+            OutOfTimeError: it would have taken longer.
         """
         ...
 
@@ -68,7 +77,7 @@ class Sqnr:
     samples: Samples
     name: str = "SQNR dB"
 
-    def __call__(self, path: Path) -> float:
+    def __call__(self, path: Path, seconds: float = inf) -> float:
         found = compare(self.reference, path, self.samples)
         # a model that differs nowhere is as good as float32 gets
         return _finite(min(min(output.sqnr_db for output in found.outputs), 200.0), "SQNR")
@@ -86,9 +95,12 @@ class Function:
         module, name = getattr(kind, "__module__", ""), getattr(kind, "__qualname__", type(kind).__qualname__)
         return f"{module}.{name}"
 
-    def __call__(self, path: Path) -> float:
+    def __call__(self, path: Path, seconds: float = inf) -> float:
         try:
-            value = float(self.function(path))
+            with _interrupted_after(seconds):
+                value = float(self.function(path))
+        except _Alarm as error:
+            raise OutOfTimeError("the metric took longer than there was time") from error
         except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise MetricError(f"the metric raised {type(error).__name__}: {_short(str(error))}") from error
         return _finite(value, "the metric")
@@ -108,13 +120,16 @@ class Command:
     def name(self) -> str:
         return shlex.join(self.words)
 
-    def __call__(self, path: Path) -> float:
+    def __call__(self, path: Path, seconds: float = inf) -> float:
         words = [word.replace("{model}", str(path)) for word in self.words]
+        timeout = max(min(self.timeout, seconds), 0.0)
         try:
             done = subprocess.run(
-                words, capture_output=True, text=True, errors="replace", timeout=self.timeout, check=False
+                words, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
             )
         except subprocess.TimeoutExpired as error:
+            if seconds < self.timeout:
+                raise OutOfTimeError("the metric command took longer than there was time") from error
             raise MetricError(f"the metric command took longer than {self.timeout:g} s") from error
         except OSError as error:
             raise MetricError(f"the metric command '{words[0]}' cannot be run: {error.strerror}") from error
@@ -126,17 +141,17 @@ class Command:
         return _finite(float(numbers[-1]), "the metric command")
 
 
-def open_metric(metric: MetricLike | None, default: Metric, timeout: float = TIMEOUT) -> Metric:
-    """The metric that a user means: none or ``SQNR`` is ``default``, ``FILE.py:NAME`` a function.
+def open_metric(metric: MetricLike | None, timeout: float = TIMEOUT) -> Function | Command | None:
+    """The metric that a user means: ``FILE.py:NAME`` is a function; None for none or ``SQNR``.
 
     Any other text is a command.
 
     Raises:
-        UsageError: the file or the function is not there or cannot be loaded, or the command cannot be split
-            into words or does not name ``{model}``.
+        UsageError: the file or the function is not there or cannot be loaded; or the command is no program
+            here, cannot be split into words or does not name ``{model}``.
     """
     if metric is None or (isinstance(metric, str) and metric.strip().lower() == "sqnr"):
-        return default
+        return None
     if not isinstance(metric, str):
         return Function(metric)
     if (named := _IN_FILE.fullmatch(metric.strip())) is not None:
@@ -150,6 +165,8 @@ def open_metric(metric: MetricLike | None, default: Metric, timeout: float = TIM
             f"the metric '{metric}' is neither SQNR nor FILE.py:FUNCTION nor a command with {{model}} in it, "
             "such as 'python evaluate.py {model}'"
         )
+    if shutil.which(words[0]) is None:
+        raise UsageError(f"the metric command '{words[0]}' is no program that can be run here")
     return Command(tuple(words), timeout)
 
 
@@ -171,8 +188,31 @@ def _load(path: Path, name: str) -> Callable[[Path], float]:
     return cast("Callable[[Path], float]", found)
 
 
+class _Alarm(BaseException):
+    """The time is over; no ``except Exception`` of the user's code takes it for one of its own."""
+
+
+@contextmanager
+def _interrupted_after(seconds: float) -> Iterator[None]:
+    """Raise _Alarm in the block when it has run for so long."""
+    if not (isfinite(seconds) and hasattr(signal, "setitimer") and current_thread() is main_thread()):
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _finite(value: float, what: str) -> float:
-    if not math.isfinite(value):
+    if not isfinite(value):
         raise MetricError(f"{what} is {value}, which cannot be compared; it must be a finite number")
     return value
 

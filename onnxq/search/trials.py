@@ -6,13 +6,13 @@ the key is a hash of all that could change the result. A search that was stopped
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from math import log
 from pathlib import Path
 
-from onnxq.errors import UsageError
-from onnxq.files import write_atomically
+from onnxq.files import check_folder, write_atomically
 
 __all__ = ["Results", "Trial", "pareto"]
 
@@ -64,20 +64,28 @@ class Results:
     """Finished trials by key, in a folder or, without one, only in memory.
 
     Raises:
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be made or written into.
     """
 
     def __init__(self, folder: Path | None, identity: Sequence[str]) -> None:
         self._folder, self._identity = folder, list(identity)
+        self._foreign = False
+        """Whether there are results, and none has been asked for yet."""
         if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UsageError(f"cannot make the results folder '{folder}': {error.strerror}") from error
+            check_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._foreign = any(folder.glob("*.json"))
 
     def trial(self, pipeline: str) -> Trial | None:
         """What an earlier run found for this pipeline; None where there is none, or none that can be read."""
         text = self._read(pipeline, "json")
+        if self._foreign and text is None:
+            warnings.warn(
+                f"the results in '{self._folder}' are of other searches, with another model, data, metric, "
+                "target, options or seed: this one begins anew, and keeps its own beside them",
+                stacklevel=2,
+            )
+        self._foreign = False
         try:
             found = json.loads(text) if text is not None else None
             known = {field.name for field in fields(Trial)}

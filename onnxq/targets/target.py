@@ -128,7 +128,8 @@ class Target:
 
     def lowered_to(self, form: str | None) -> "Target":
         """The target for a form of its own or another: only Q/DQ can leave sums of an Add unrounded."""
-        return self if (form or self.form) == "qdq" else replace(self, fuse_sum=frozenset())
+        wanted = replace(self, form=form or self.form)
+        return wanted if wanted.form == "qdq" else replace(wanted, fuse_sum=frozenset())
 
 
 def target_names() -> list[str]:
@@ -148,11 +149,12 @@ def load_target(name: str) -> Target:
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
-            raise TargetError(f"target file '{name}' does not exist")
+            raise TargetError(f"target file '{name}' {'is no file' if path.exists() else 'does not exist'}")
         try:
             return parse_target(path.read_text(encoding="utf-8"), name)
         except (OSError, UnicodeDecodeError) as error:
-            raise TargetError(f"cannot read target file '{name}': {error}") from error
+            why = getattr(error, "strerror", error)
+            raise TargetError(f"cannot read target file '{name}': {why}") from error
     return _shipped(name)
 
 

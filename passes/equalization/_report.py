@@ -8,6 +8,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes
 from onnxq.pipeline.context import Context
 from onnxq.quant.channel_scale.decide import Scaling
+from onnxq.words import plural
 
 __all__ = ["note"]
 
@@ -30,7 +31,7 @@ def note(rw: Rewriter, context: Context, scaling: Scaling, linear: Collection[st
     if context.samples is not None and len(context.samples) < FEW:
         rw.skip(
             "the model",
-            f"only {len(context.samples)} samples: bounds of single channels are doubtful, and the scales "
-            f"follow them; {FEW} or more are wanted",
+            f"only {plural(len(context.samples), 'sample')}: bounds of single channels are doubtful, and the "
+            f"scales follow them; {FEW} or more are wanted",
         )
     return None

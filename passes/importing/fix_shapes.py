@@ -34,6 +34,9 @@ class FixShapes(Pass):
 
     axes: tuple[str, ...] = ()
 
+    def check(self, context: Context, /) -> None:
+        _asked(self.axes)
+
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         inputs = [v for v in rw.model.graph.inputs if v.name not in rw.model.graph.initializers]
         lengths = _asked(self.axes) if self.axes else _sampled(inputs, context)

@@ -73,6 +73,9 @@ class LowerInteger(Pass):
     dialect: Dialect = Dialect.FAST
     max_accumulator_bits: int = 31
 
+    def check(self, context: Context, /) -> None:
+        self._profile(context)
+
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         opset = rw.model.opset_imports.get("") or 0
         if not any(is_op(node, "QuantizeLinear", "DequantizeLinear") for node in all_nodes(rw.model)):

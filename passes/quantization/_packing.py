@@ -6,6 +6,8 @@ The numbers stay; the file holds two or four of them in a byte. ONNX has int4 an
 int2 and uint2 from opset 25 on.
 """
 
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -18,8 +20,13 @@ from onnxq.graph.opset import can_relabel, opset, relabel
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes
 from onnxq.quant.qdq import qparams_of
+from onnxq.words import plural
 
-__all__ = ["Pack", "fits", "pack_constants"]
+__all__ = ["Pack", "PackingWarning", "fits", "pack_constants"]
+
+
+class PackingWarning(UserWarning):
+    """No weight became as small as was asked for."""
 
 
 class Pack(StrEnum):
@@ -51,7 +58,9 @@ def pack_constants(rw: Rewriter, pack: Pack) -> None:
     Raises:
         PassError: the model cannot be raised to the opset that has the type.
     """
-    found = {}
+    if not _TYPES[pack]:
+        return
+    found, bits = {}, {}
     for node in all_nodes(rw.model):
         codes = constant(get_input(node, 0)) if is_op(node, "DequantizeLinear") else None
         qparams = qparams_of(node) if codes is not None else None
@@ -59,6 +68,9 @@ def pack_constants(rw: Rewriter, pack: Pack) -> None:
             continue
         if (dtype := _smallest(codes, qparams.zero_point, pack)) is not None:
             found[node] = (codes, qparams.zero_point, dtype)
+        if codes.ndim > 1:  # a weight
+            bits[node] = 8 * codes.dtype.itemsize if dtype is None else dtype.bitwidth
+    _say_what_is_wide(rw, pack, bits)
     if not found:
         return
     _raise_opset(rw, max(_OPSETS[dtype.bitwidth] for _, _, dtype in found.values()))
@@ -66,6 +78,24 @@ def pack_constants(rw: Rewriter, pack: Pack) -> None:
         name = node.outputs[0].name or "weight"
         rw.set_input(node, 0, rw.const(codes.astype(dtype.numpy()), f"{name}_packed"))
         rw.set_input(node, 2, rw.const(zero_point.astype(dtype.numpy()), f"{name}_packed_zero_point"))
+
+
+def _say_what_is_wide(rw: Rewriter, pack: Pack, bits: Mapping[ir.Node, int]) -> None:
+    """Skip the weights that take more bits than was asked for, and warn if all do."""
+    wanted = _TYPES[pack][0].bitwidth
+    wide = {node: size for node, size in bits.items() if size > wanted}
+    for node, size in wide.items():
+        rw.skip(node, f"the codes in front of it take {size} bits")
+    if len(wide) < len(bits):
+        return
+    counts = Counter(wide.values()).items()
+    taken = ", ".join(f"{plural(count, 'weight')} with {size} bits" for size, count in counts)
+    warnings.warn(
+        f"fold-fake-quant: pack={pack} finds no weight whose codes fit into {wanted} bits, but "
+        f"{taken or 'no weights in codes at all'}; insert-qdq{{weight=int{wanted}}} rounds them to so many",
+        PackingWarning,
+        stacklevel=2,
+    )
 
 
 def _smallest(codes: np.ndarray, zero_point: np.ndarray, pack: Pack) -> ir.DataType | None:

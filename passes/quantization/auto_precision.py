@@ -71,6 +71,9 @@ class AutoPrecision(Pass):
             return Budget(coverage=COVERAGE)
         return Budget(self.sqnr, self.coverage, self.size, self.metric_drop)
 
+    def check(self, context: Context, /) -> None:
+        self.inserter(self.recipe).check(context)
+
     def apply(self, rw: Rewriter, context: Context, /) -> None:
         found = self.search(rw, context)
         rw.model.metadata_props[RECIPE_KEY] = found.recipe

@@ -16,6 +16,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes, named_values
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
+from onnxq.pipeline.options import options
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.measured import measured_ranges
 from onnxq.quant.others import linear_only, widened
@@ -23,8 +24,9 @@ from onnxq.quant.placement import check_shapes, plan
 from onnxq.quant.plan import Plan, Role, ValueDecision
 from onnxq.quant.qdq import insert_pair, parameters
 from onnxq.quant.qparams import QParams
-from onnxq.quant.recipe import FLOAT, Recipe, load_recipe
+from onnxq.quant.recipe import FLOAT, Choices, Recipe, Wish, load_recipe
 from onnxq.quant.resolve import constant_ranges, resolve
+from onnxq.quant.trained import say_what_stays
 from onnxq.targets.target import Target
 
 __all__ = ["InsertQdq", "Weights"]
@@ -33,6 +35,9 @@ SIXTEEN_BIT_OPSET = 21
 
 DEFAULT_METHOD = "percentile:99.999"
 """Measured on nine real models: never worse than min-max by more than noise, and much better on detectors."""
+
+_ASKS = ("activation", "weight", "symmetric", "per_channel", "others")
+"""Options that ask for a grid."""
 
 
 class Weights(StrEnum):
@@ -102,19 +107,25 @@ class InsertQdq(Pass):
         """
         target = self.target(context.target)
         check_shapes(model, target)
-        recipe = None if self.recipe is None else load_recipe(self.recipe)
-        state = parse_state(self.state)
+        recipe, state = self._recipe(), parse_state(self.state)
         first = plan(model, target, recipe, state)
+        self._say_what_stays(model, target, recipe)
         if self.others in (None, FLOAT):
             return first
         wider = widened(first, model, str(self.others)).rules
-        return plan(model, target, Recipe((*wider, *(recipe.rules if recipe is not None else ()))), state)
+        return plan(model, target, Recipe((*wider, *recipe.rules)), state)
 
-    def apply(self, rw: Rewriter, context: Context, /) -> None:
+    def check(self, context: Context, /) -> None:
         if self.trainable and self.weights == Weights.INTEGER:
             raise UsageError(
                 "insert-qdq: integer weights cannot be trained: leave out weights=integer or trainable=true"
             )
+        self.target(context.target)
+        self._recipe()
+        get_method(self.method)
+
+    def apply(self, rw: Rewriter, context: Context, /) -> None:
+        self.check(context)
         decisions = self.plan(rw.model, context)
         _refuse_nothing(decisions, rw.model)
         for node in decisions.nodes:
@@ -133,6 +144,20 @@ class InsertQdq(Pass):
             real = insert_pair(rw, value, qparams, readers, params=params, clip=self.trainable)
             if self.weights == Weights.INTEGER and decision.role is Role.WEIGHT:
                 _write_codes(real, qparams, rw)
+
+    def _say_what_stays(self, model: ir.Model, target: Target, recipe: Recipe) -> None:
+        """Warn of trained Q/DQ where an option or the recipe asks for another."""
+        known, asked = options(type(self)), {name: getattr(self, name) for name in _ASKS}
+        said = [f"{name}={known[name].print(value)}" for name, value in asked.items() if value is not None]
+        said += ["the recipe"] if recipe.rules else []
+        if not said:
+            return
+        wish = Wish(self.activation, self.weight, self.per_channel, self.symmetric)
+        choices = Choices(recipe, all_nodes(model), target)
+        say_what_stays(model, wish, self.others, choices, " ".join(said))
+
+    def _recipe(self) -> Recipe:
+        return Recipe() if self.recipe is None else load_recipe(self.recipe)
 
     def target(self, base: Target) -> Target:
         """The target with this pass's options in place of its own.

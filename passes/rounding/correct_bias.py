@@ -50,9 +50,12 @@ class CorrectBias(Pass):
 
     rows: int = 16384
 
-    def apply(self, rw: Rewriter, context: Context, /) -> None:
+    def check(self, context: Context, /) -> None:
         if self.rows < 2:
             raise UsageError("correct-bias: rows is at least 2")
+
+    def apply(self, rw: Rewriter, context: Context, /) -> None:
+        self.check(context)
         sites = [site for site in find_sites(rw) if has_bias(site.node, site.outputs)]
         if not sites:
             return

@@ -76,7 +76,7 @@ class RoundWeights(Pass):
     rows: int = 8192
 
     def apply(self, rw: Rewriter, context: Context, /) -> None:
-        self._check()
+        self.check(context)
         sites = self._sites(rw)
         if self.group is not None:
             regroup(sites, self.group, rw)
@@ -103,7 +103,7 @@ class RoundWeights(Pass):
     def _sites(self, rw: Rewriter) -> list[tuple[Site, Steps]]:
         return [(site, steps_of(site, self.bits)) for site in find_sites(rw)]
 
-    def _check(self) -> None:
+    def check(self, context: Context, /) -> None:
         if self.bits is not None and not 2 <= self.bits <= 8:
             raise UsageError(f"round-weights: bits is 2 … 8, not {self.bits}")
         if self.rows < 2:

@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxq.pipeline.base import Pass
+
 from .helpers import CONV, Run, weights, write_model
 
 QUANTIZE = ("quantize", "model.onnx", "--data", "data", "-o", "out.onnx")
@@ -159,7 +161,65 @@ def test_quantize_refuses_bad_words(
     _refused(onnxq, small, monkeypatch, (*QUANTIZE, *words), message)
 
 
+EARLY = [
+    (("--recipe", "gone.toml"), "there is no recipe 'gone.toml'\n"),
+    (("--recipe", "data"), "--recipe takes a TOML file, whose name ends in .toml, not 'data'"),
+    (("--recipe", "folder.toml"), "cannot read recipe 'folder.toml': Is a directory\n"),
+    (("--method", "percentile:200"), "percent must lie between 50 and 100"),
+    (("--options", "activation=int3"), "takes activations of uint8, int16, int8, uint16, not int3"),
+    (("--options", "trainable=true weights=integer"), "integer weights cannot be trained"),
+    (("--stats", "gone.stats.npz"), "there is no statistics file 'gone.stats.npz'"),
+    (("--checkpoints", "model.onnx"), "cannot make the folder 'model.onnx': 'model.onnx' is a file"),
+    (("--checkpoints", "model.onnx/a/b"), "cannot make the folder 'model.onnx/a/b': 'model.onnx' is a file"),
+    (("--checkpoints", "/proc/x"), "cannot write into the folder '/proc/x'"),
+    (("--dump-after", "gone=dumps"), "the pipeline has no pass 'gone'; its passes are "),
+    (("--dump-after", "all=model.onnx/x"), "'model.onnx' is a file"),
+    (
+        ("-o", "model.onnx/out.onnx"),
+        "cannot write 'model.onnx/out.onnx': 'model.onnx' is a file, not a folder",
+    ),
+    (("--report", "gone/report.json"), "the folder 'gone' does not exist"),
+    (("--report", "./out.onnx"), "--report and --output are one file, 'out.onnx'"),
+    (("--seed", "-1"), "--seed"),
+    (("--time-budget", "5"), "--time-budget and --coverage are for a search: add --auto"),
+    (("--auto", "--state", "a=b"), "it takes none of --stats"),
+    (("--auto", "--recipe", "gone.toml"), "there is no recipe 'gone.toml'\n"),
+    (("--auto", "--report", "gone/report.json"), "the folder 'gone' does not exist"),
+    (("--auto", "--metric", "gone.py:score"), "there is no Python file 'gone.py' for the metric"),
+    (("--auto", "--metric", "empty.py:score"), "'empty.py' has no function 'score' for the metric"),
+    (("--auto", "--metric", "rate-it {model}"), "the metric command 'rate-it' is no program"),
+    (("--auto", "--results", "model.onnx/x"), "'model.onnx' is a file"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), EARLY, ids=_words)
+def test_what_the_command_line_can_know_is_refused_before_the_first_pass(
+    onnxq: Run, small: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
+    def runs(pass_: Pass, *_: object) -> None:
+        pytest.fail(f"{pass_.name} ran")
+
+    (small / "folder.toml").mkdir()
+    (small / "empty.py").touch()
+    monkeypatch.setattr(Pass, "run", runs)
+    _refused(onnxq, small, monkeypatch, (*QUANTIZE, *words), message)
+
+
 MISUSE = [
+    (
+        ("run", "model.onnx", "-p", "prepare, round-weights{bits=9}", "--data", "data", "-o", "out.onnx"),
+        "round-weights: bits is 2 … 8, not 9",
+    ),
+    (
+        ("run", "model.onnx", "-p", "prepare, insert-qdq{recipe=gone.toml}", "-o", "out.onnx"),
+        "there is no recipe 'gone.toml'\n  in the options of the pass 'insert-qdq'",
+    ),
+    (("calibrate", "model.onnx", "--data", "data", "--engine", "moon"), "'moon' is no engine"),
+    (("verify", "model.onnx", "--target", "moon"), "no target 'moon'"),
+    (
+        ("golden", "model.onnx", "--data", "data", "-o", "model.onnx/x"),
+        "'model.onnx' is a file, not a folder",
+    ),
     (("quantise",), "No such command 'quantise'. Did you mean 'quantize'?"),
     (("plan",), "Missing argument 'MODEL'"),
     (("inspect", "gone.onnx"), "cannot load 'gone.onnx': there is no such file"),

@@ -15,7 +15,7 @@ from onnxq.pipeline import registry
 from onnxq.pipeline.base import Contract, NodePass
 from onnxq.targets.target import load_target, target_names
 
-from .helpers import CONV, Run, weights, write_model
+from .helpers import CONV, HEAD, Run, weights, write_model
 
 
 @dataclass(frozen=True)
@@ -159,3 +159,23 @@ def test_targets_lists_all_and_shows_each(onnxq: Run) -> None:
     for name in target_names():
         assert re.search(rf"^{name} ", listed, re.MULTILINE)
         assert f"summary: {load_target(name).summary}\n" in onnxq("targets", "show", name).out
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 6.0), (6.0, 6.0), (0.0, 0.0), (0.01, 5.99)], ids=str)
+def test_explain_knows_a_quantized_min_at_the_ends_of_its_clip(
+    bounds: tuple[float, float], onnxq: Run, tmp_path: Path
+) -> None:
+    """Rounding moves a constant by up to half a step to either side."""
+    text = f"""{HEAD} g (float[N,2,6,6] x) => (float[N,2,6,6] y) {{
+        a = Conv (x, W)
+        c = Clip (a, low, high)
+        m = Min (c, k)
+        y = Conv (m, W)
+    }}"""
+    ends = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    k = np.array(bounds, np.float32).reshape(2, 1, 1)
+    write_model(tmp_path / "model.onnx", text, W=5 * weights(2, 2, 1, 1), k=k, **ends)
+    words = ("--data", "random:2", "--proof", 0, "-o", tmp_path / "qdq.onnx")
+    assert onnxq("quantize", tmp_path / "model.onnx", *words).code == 0
+    done = onnxq("explain", tmp_path / "qdq.onnx", "--target", "generic-int8", "--float")
+    assert "no node stays float" in done.out

@@ -12,6 +12,7 @@ from onnxq.cli.main import main
 from .helpers import HEAD, MODELS, Run
 
 CNN, DIGITS = MODELS / "digits_cnn.onnx", MODELS / "digits"
+TRAINED = MODELS / "digits_cnn_qat.onnx"
 TEST = ("--data", DIGITS / "test.npy", "--labels", DIGITS / "test_labels.npy")
 
 
@@ -73,6 +74,54 @@ def test_the_summary_names_what_stayed_float(onnxq: Run, small: Path) -> None:
     onnx.checker.check_model(out, full_check=True)
 
 
+@pytest.mark.parametrize(
+    ("options", "kept", "named"),
+    [
+        ("activation=int16", 21, "'image' (uint8)"),
+        ("activation=uint16 weight=int8", 21, "'image' (uint8)"),
+        ("weight=int4", 10, "'stem.conv.parametrizations.weight.original' (int8)"),
+        ("per_channel=false", 10, "'stem.conv.parametrizations.weight.original' (int8)"),
+        ("others=int16", 11, "'/Add_output_0' (uint8)"),
+        ("activation=uint8 weight=int8", 0, ""),
+    ],
+)
+def test_trained_values_keep_their_grids_and_that_is_said(
+    options: str, kept: int, named: str, onnxq: Run
+) -> None:
+    """The model has 21 Q/DQ pairs on activations, 11 of them not in front of a product, and 10 weights."""
+    done = onnxq("plan", TRAINED, "--nodes", "--options", options)
+    assert done.code == 0
+    assert done.err.count("warning") == (kept > 0)
+    if kept:
+        assert f"{kept} of the model's activations and weights keep the Q/DQ" in done.err
+        assert f"whatever {options} asks for: " in done.err
+        assert named in done.err
+
+
+def test_a_recipe_for_trained_values_is_answered(onnxq: Run, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[[rule]]\nvalue = "/Add_output_0"\ndtype = "float"\n[[rule]]\nop = "Mul"\ndtype = "float"\n'
+    )
+    words = ("--data", "random:1", "--recipe", recipe, "-o", tmp_path / "out.onnx")
+    done = onnxq("quantize", TRAINED, *words)
+    assert "2 of the model's activations and weights keep the Q/DQ" in done.err
+    assert "whatever the recipe asks for: '/Add_output_0' (uint8), '/gated/gated.1/Mul_output_0'" in done.err
+
+
+def test_the_plan_of_a_trained_model_is_what_comes_out(onnxq: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    done = onnxq("quantize", TRAINED, "--data", "random:1", "--target", "integer", "-o", out)
+    assert done.out.startswith("26 of 26 nodes on integers for the target integer\nsize:")
+    assert "\n0 float tensors\n" in onnxq("verify", out, "--integer-only").out
+    done = onnxq("quantize", TRAINED, "--data", "random:1", "-o", out)
+    explained = onnxq("explain", out, "--target", "generic-int8", "--float").out
+    for said in (done.out, explained):
+        assert said.startswith("25 of 26 nodes on integers for the target generic-int8")
+    assert "1 Concat: the Q/DQ around it has several scales" in done.out
+    assert "Concat  main   float" in explained
+
+
 def test_equal_runs_write_equal_bytes(onnxq: Run, small: Path) -> None:
     files = [small / "one.onnx", small / "two.onnx"]
     for file in files:
@@ -122,3 +171,16 @@ def test_open_axes_can_be_fixed_on_the_way(onnxq: Run, small: Path) -> None:
     wrong = onnxq(*quantize, "N")
     assert wrong.code == 2
     assert "shapes are written 'batch=1, sequence=576', or samples, not 'N'" in wrong.err
+
+
+def test_a_tail_with_nodes_without_inputs_is_planned(onnxq: Run, tmp_path: Path) -> None:
+    """A detector's end: a random tensor, which reads nothing, joins what leaves."""
+    text = f"""{HEAD} g (float[N,2,6,6] x) => (float[N,4,6,6] y) {{
+        c = Relu (x)
+        n = RandomNormal <shape = [1,2,6,6]> ()
+        s = Add (c, n)
+        y = Concat <axis = 1> (c, s)
+    }}"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    done = onnxq("plan", tmp_path / "model.onnx", "--target", "generic-int8")
+    assert done.code == 0, done.err

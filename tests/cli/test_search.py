@@ -4,6 +4,7 @@ import json
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
@@ -74,3 +75,31 @@ def test_what_auto_refuses(onnxq: Run, small: Path, more: tuple[object, ...], me
     assert done.code == 2
     assert message in done.err
     assert not (small / "out.onnx").exists()
+
+
+def test_a_metric_that_outlasts_the_budget_is_interrupted(onnxq: Run, small: Path) -> None:
+    """The first two calls, of the float model and the first candidate, are quick: they are always made."""
+    (small / "m.py").write_text(
+        "import time\ncalls = []\ndef score(path):\n    calls.append(path)\n"
+        "    if len(calls) > 2:\n        time.sleep(60)\n    return 1.0\n"
+    )
+    how = ("--data", small / "data", "--auto", "--metric", f"{small / 'm.py'}:score", "--time-budget", 2)
+    begin = perf_counter()
+    done = onnxq("quantize", small / "model.onnx", *how, "-o", small / "out.onnx")
+    assert perf_counter() - begin < 30
+    assert done.code == 0, done.err
+    assert done.out.count("note: ") == 1
+    assert "note: given up, as their part of the time was over: " in done.out
+    assert "the time budget was used up before the ladder's end" in done.out
+    assert "winner: percentile:99.999, 1\n" in done.out
+
+
+def test_results_of_another_search_are_left_and_named(onnxq: Run, small: Path) -> None:
+    (small / "m.py").write_text("def one(path):\n    return 1.0\ndef two(path):\n    return 2.0\n")
+    what = ("quantize", small / "model.onnx", "--data", small / "data", "-o", small / "out.onnx")
+    how = ("--auto", "--coverage", 1, "--results", small / "results")
+    first, again = (onnxq(*what, *how, "--metric", f"{small / 'm.py'}:one") for _ in range(2))
+    other = onnxq(*what, *how, "--metric", f"{small / 'm.py'}:two")
+    foreign = f"the results in '{small / 'results'}' are of other searches"
+    assert [done.err.count(foreign) for done in (first, again, other)] == [0, 0, 1]
+    assert "winner: percentile:99.999, 2\n" in other.out

@@ -76,6 +76,11 @@ def test_tables_json_and_picture_show_the_same(model: ir.Model, samples: Samples
     drawn = ET.fromstring(picture(found, 3))
     labels = [element.text or "" for element in drawn if element.get("text-anchor") == "end"]
     assert [label.split(" · ")[0] for label in labels] == [layer.node for layer in found.layers[:3]]
+    bars = [
+        float(bar.get("x", 0)) + float(bar.get("width", 0)) for bar in list(drawn)[1:] if bar.get("height")
+    ]
+    assert max(bars) == pytest.approx(float(drawn.get("width", 0)) - 60, abs=6), "the worst fills it"
+    assert drawn[0].get("fill") == "#fff", "it can be read on a dark page"
 
 
 def test_without_samples_it_says_so(model: ir.Model) -> None:

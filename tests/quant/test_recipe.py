@@ -117,7 +117,7 @@ def test_a_path_is_read_and_a_missing_one_named(tmp_path: Path) -> None:
     file = tmp_path / "r.toml"
     file.write_text('[[rule]]\nop = "Conv"\ndtype = "float"')
     assert load_recipe(str(file)).rules[0].op == "Conv"
-    with pytest.raises(UsageError, match="cannot read recipe"):
+    with pytest.raises(UsageError, match="there is no recipe"):
         load_recipe(str(tmp_path / "none.toml"))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnxq.errors import UsageError
-from onnxq.search.metrics import Command, Function, Metric, MetricError, open_metric
+from onnxq.search.metrics import Command, Function, MetricError, open_metric
 
 MODEL = Path("some model.onnx")
 
@@ -70,23 +70,24 @@ def test_a_function_that_ends_the_program_fails_for_that_model() -> None:
 def test_a_function_of_a_file_is_found_or_refused(tmp_path: Path) -> None:
     file = tmp_path / "my metric.py"
     file.write_text("def score(path):\n    return len(str(path))\nnumber = 3\n")
-    default: Metric = Function(lambda path: 0.0)
-    assert open_metric(f"{file}:score", default)(MODEL) == len(str(MODEL))
+    found = open_metric(f"{file}:score")
+    assert found is not None
+    assert found(MODEL) == len(str(MODEL))
     for name, message in (("other", "has no function 'other'"), ("number", "has no function 'number'")):
         with pytest.raises(UsageError, match=message):
-            open_metric(f"{file}:{name}", default)
+            open_metric(f"{file}:{name}")
     with pytest.raises(UsageError, match=r"there is no Python file '.*none.py'"):
-        open_metric(f"{tmp_path}/none.py:score", default)
+        open_metric(f"{tmp_path}/none.py:score")
     file.write_text("raise KeyError('labels')")
     with pytest.raises(UsageError, match=r"my metric.py' raised KeyError: 'labels'"):
-        open_metric(f"{file}:score", default)
+        open_metric(f"{file}:score")
 
 
 def test_which_metric_a_text_means() -> None:
-    default: Metric = Function(lambda path: 0.0)
-    assert open_metric(None, default) is default
-    assert open_metric("sqnr", default) is default
-    assert open_metric("eval 'a b' {model}", default) == Command(("eval", "a b", "{model}"))
+    assert open_metric(None) is open_metric("sqnr") is None
+    assert open_metric("python 'a b' {model}") == Command(("python", "a b", "{model}"))
+    with pytest.raises(UsageError, match="'rate-it' is no program that can be run here"):
+        open_metric("rate-it {model}")
     for wrong in ("python evaluate.py", "unclosed '{model}"[:10]):
         with pytest.raises(UsageError, match=r"neither SQNR nor FILE|cannot read the metric command"):
-            open_metric(wrong, default)
+            open_metric(wrong)

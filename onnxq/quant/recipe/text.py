@@ -33,8 +33,10 @@ def load_recipe(source: str) -> Recipe:
         return parse_recipe(source, "recipe")
     try:
         text = Path(source).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no recipe '{source}'") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read recipe '{source}': {error}") from error
+        raise UsageError(f"cannot read recipe '{source}': {getattr(error, 'strerror', error)}") from error
     return parse_recipe(text, f"recipe {source}")
 
 

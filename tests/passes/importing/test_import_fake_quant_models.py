@@ -92,6 +92,7 @@ PUBLISHED = ["resnet8_cifar10", "kws_dscnn", "mobilenet_v1_0.25_128_qat", "qonnx
 
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("options", ["", "{bias=float32}", "{pack=int4}"])
+@pytest.mark.filterwarnings("ignore::onnxq.passes.quantization._packing.PackingWarning")
 def test_our_own_output_is_imported_and_folded_as_it_is(zoo: ModuleType, name: str, options: str) -> None:
     """The second time nothing is edited, or the bytes of the packed codes are the same again."""
     text = f"prepare, fold-fake-quant{options}, finish"

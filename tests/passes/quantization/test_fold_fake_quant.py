@@ -9,7 +9,7 @@ import pytest
 from onnxq.errors import ModelError
 from onnxq.graph.match import constant
 from onnxq.passes.importing.import_fake_quant import ImportFakeQuant
-from onnxq.passes.quantization._packing import Pack
+from onnxq.passes.quantization._packing import Pack, PackingWarning
 from onnxq.passes.quantization.fold_fake_quant import Bias, FoldFakeQuant
 from onnxq.pipeline.base import Outcome
 from onnxq.pipeline.context import Context
@@ -171,6 +171,7 @@ PACKED = """g (float[2,4] x) => (float[2,3] y) <float[4,3] W, float[3] scale, in
     ("pack", "low", "high", "kind", "opset"),
     [("int4", -7, 7, "int4", 21), ("int2", -2, 1, "int2", 25), ("int2", -7, 7, "int4", 21)],
 )
+@pytest.mark.filterwarnings("ignore::onnxq.passes.quantization._packing.PackingWarning")
 def test_codes_of_few_bits_are_packed(
     onnx_text: Text, pack: str, low: int, high: int, kind: str, opset: int
 ) -> None:
@@ -195,7 +196,8 @@ def test_codes_of_few_bits_are_packed(
 def test_codes_of_eight_bits_stay(onnx_text: Text) -> None:
     text = PACKED.format().replace("> {", ", int8 low = {-100}, int8 high = {100}> {", 1)
     model = onnx_text(text.replace("W, float", "W = {1,2,3,4,5,6,7,8,9,90,11,12}, float"), opset=19)
-    packed = FoldFakeQuant(pack=Pack.INT2).run(model, Context()).model
+    with pytest.warns(PackingWarning, match="fit into 2 bits, but 1 weight with 8 bits"):
+        packed = FoldFakeQuant(pack=Pack.INT2).run(model, Context()).model
     assert packed.opset_imports[""] == 19
 
 
