@@ -50,6 +50,7 @@ OPERATORS: Mapping[str, Lowering] = {
     "LpNormalization": lower_lp_normalization,
     "MatMul": lower_matmul,
     "Max": lower_selection,
+    "Mean": lower_addition,
     "Min": lower_selection,
     "Mul": lower_product,
     "PRelu": lower_prelu,
@@ -61,5 +62,6 @@ OPERATORS: Mapping[str, Lowering] = {
     "Slice": lower_constant_move,
     "Softmax": lower_softmax,
     "Sub": lower_addition,
+    "Sum": lower_addition,
     "Where": lower_selection,
 }

@@ -10,7 +10,7 @@ The others move any type.
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import is_op, static_shape
+from onnxq.graph.match import is_op, spatial_shape
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.operand import Refused
 
@@ -62,12 +62,10 @@ def _pads(node: ir.Node, reach: list[int], strides: list[int]) -> list[int]:
     )
     if auto == "VALID" or (auto == "NOTSET" and not attributes.get_int("ceil_mode", 0)):
         return pads if auto == "NOTSET" else [0] * 2 * axes
-    sizes, results = static_shape(node.inputs[0]), static_shape(node.outputs[0])
+    sizes, results = spatial_shape(node.inputs[0]), spatial_shape(node.outputs[0])
     if sizes is None or results is None:
-        raise Refused("its padding follows from the shape, which is not static; fix the shapes")
-    need = [
-        (m - 1) * s + r + 1 - n for m, s, r, n in zip(results[2:], strides, reach, sizes[2:], strict=True)
-    ]
+        raise Refused("its padding follows from its height and width, which are not known; fix the shapes")
+    need = [(m - 1) * s + r + 1 - n for m, s, r, n in zip(results, strides, reach, sizes, strict=True)]
     if auto == "NOTSET":
         before = pads[:axes]
     else:
