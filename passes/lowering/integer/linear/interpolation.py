@@ -64,7 +64,9 @@ def _resized(node: ir.Node, model: ir.Model) -> dict[int, tuple[int, int, float 
     Raises:
         Refused: a length is not known, or the operator takes a region of its input.
     """
-    before, after = (value.shape if value is not None else None for value in (node.inputs[0], node.outputs[0]))
+    before, after = (
+        value.shape if value is not None else None for value in (node.inputs[0], node.outputs[0])
+    )
     attributes, scales = node.attributes, constant(get_input(node, 2))
     if before is None or after is None:
         raise Refused("the rank of its input is not known; run shape inference")
@@ -98,9 +100,7 @@ def _kept(node: ir.Node, axes: Sequence[int], model: ir.Model) -> set[int]:
     return {axis for axis, new in zip(axes, after, strict=True) if before[axis] == new}
 
 
-def _along(
-    rw: Rewriter, value: ir.Value, axis: int, whole: IntArray, shape: ir.Shape, name: str
-) -> ir.Value:
+def _along(rw: Rewriter, value: ir.Value, axis: int, whole: IntArray, shape: ir.Shape, name: str) -> ir.Value:
     """The product with a matrix [out, in] along one axis; the last two need no Transpose."""
     last, dtype = len(shape) - 1, ir.DataType.INT32
     matrix = rw.const(whole if axis == last - 1 else whole.T, f"{name}_weights")
