@@ -89,9 +89,7 @@ def _stretches(node: ir.Node, equation: Equation) -> bool:
         for value, letters in zip(node.inputs, (equation.left, equation.right), strict=True)
         if value is not None
     ]
-    return any(
-        1 in (sizes[0][c], sizes[1][c]) and sizes[0][c] != sizes[1][c] for c in sizes[0] if c in sizes[1]
-    )
+    return any(sizes[0][c] != sizes[1][c] for c in sizes[0] if c in sizes[1])
 
 
 def write_einsum(node: ir.Node, equation: Equation, rw: Rewriter) -> ir.Value:
@@ -153,7 +151,7 @@ def _transposed(
 def _reshaped(
     rw: Rewriter, value: ir.Value, before: Sequence[str], axes: Sequence[str], lengths: dict[str, int | None]
 ) -> ir.Value:
-    """Axes merged or taken apart. Open lengths in front, of axes that stay, are copied; one more may follow."""
+    """Axes merged or taken apart. Open lengths in front, of axes that stay, are copied; one may follow."""
     pairs = zip(before, axes, strict=False)
     kept = next((i for i, (old, new) in enumerate(pairs) if old != new or len(new) != 1), len(axes))
     whole = [math.prod(n for c in axis if (n := lengths[c]) is not None) for axis in axes]

@@ -57,7 +57,7 @@ def requantize(rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint, regi
 def _broadcast(
     rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint, region: Region
 ) -> Sequence[ir.Value]:
-    """The values, stretched where only a constant gave the result its shape: ``fixed`` may hold one number."""
+    """The values, stretched where a constant gave the result its shape and is one number in ``fixed``."""
     shape = region.result.shape
     given = [value.shape for value in values]
     if shape is None or any(one is None for one in given):

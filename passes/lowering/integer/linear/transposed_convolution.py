@@ -24,7 +24,7 @@ __all__ = ["lower_conv_transpose"]
 
 
 def lower_conv_transpose(region: Region, rw: Rewriter) -> ir.Value:
-    """ConvTranspose of any rank, groups, dilations and padding; an output_shape needs a known height and width."""
+    """ConvTranspose of any rank, groups, dilations and padding; an output_shape needs known lengths."""
     attributes = region.node.attributes
     x, group = region.activation(0), attributes.get_int("group", 1)
     weight = read_weight(region.operand(1), 1)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxq.graph.match import is_op, spatial_shape
-from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.operand import Refused
 
 __all__ = ["THROUGH_INT32", "max_pool", "shuffled"]
@@ -21,17 +21,27 @@ INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
 THROUGH_INT32 = ("GlobalMaxPool", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Resize")
 
 
+def explicit_pads(node: ir.Node) -> dict[str, AttributeValue]:
+    """The attributes of a MaxPool with automatic padding as numbers, if its shapes tell them.
+
+    onnx.reference takes SAME_LOWER for less than it is.
+    """
+    known = spatial_shape(node.inputs[0]) is not None and spatial_shape(node.outputs[0]) is not None
+    if not known or not node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME"):
+        return {}
+    return {"pads": _pads(node, *_steps(node)), "auto_pad": None}
+
+
 def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Value:
     """MaxPool of int32 codes: per axis ``max_i x[i·d :: s]``; padding is the lowest code.
 
     Raises:
         Refused: its padding depends on shapes that are not static.
     """
-    attributes = node.attributes
-    kernel = list(attributes.get_ints("kernel_shape", []))
+    kernel = list(node.attributes.get_ints("kernel_shape", []))
     axes = len(kernel)
-    strides, dilations = (list(attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
-    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    dilations = list(node.attributes.get_ints("dilations", [1] * axes))
+    reach, strides = _steps(node)
     pads = _pads(node, reach, strides)
     name = node.outputs[0].name or "pool"
     if any(pads):
@@ -44,6 +54,13 @@ def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Va
         codes = rw.op("Max", slices, dtype=INT32) if len(slices) > 1 else slices[0]
     codes.shape = node.outputs[0].shape
     return codes
+
+
+def _steps(node: ir.Node) -> tuple[list[int], list[int]]:
+    """How far a window reaches beyond its first element, and how far it moves, along each axis."""
+    kernel = node.attributes.get_ints("kernel_shape", [])
+    strides, dilations = (node.attributes.get_ints(k, [1] * len(kernel)) for k in ("strides", "dilations"))
+    return [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)], list(strides)
 
 
 def _slice(rw: Rewriter, value: ir.Value, axis: int, start: int, end: int, step: int) -> ir.Value:
