@@ -138,12 +138,10 @@ def _left(model: ir.Model, reasons: Mapping[ir.Node, str]) -> Iterator[tuple[ir.
     """Nodes that still compute floats; Q and DQ only where they are the obstacle themselves."""
     for node in all_nodes(model):
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
-        if not any(is_float_type(value.dtype) for value in values):
-            continue
         border = is_op(node, "QuantizeLinear", "DequantizeLinear", "Constant")
-        if node in reasons:
+        if node in reasons:  # shape inference may have failed, and types be unknown
             yield node, reasons[node]
-        elif not border:
+        elif not border and any(is_float_type(value.dtype) for value in values):
             yield node, _reason(node)
 
 

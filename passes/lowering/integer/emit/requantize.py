@@ -58,23 +58,21 @@ def _broadcast(
     rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint, region: Region
 ) -> Sequence[ir.Value]:
     """The values, stretched where a constant gave the result its shape and is one number in ``fixed``."""
-    shape = region.result.shape
     given = [value.shape for value in values]
-    if shape is None or any(one is None for one in given):
+    if any(shape is None for shape in given):
         return values
-    arrays = [array.shape for array in (*fixed.multipliers, fixed.offset)]
-    shapes = [list(one) for one in (*given, *arrays) if one is not None]
-    places = range(-len(shape), 0)
+    reals = [np.shape(array) for term in fixed.terms for array in (term.real, term.bias)]
+    wanted = np.broadcast_shapes(*reals, fixed.constant.shape)
+    kept = [array.shape for array in (*fixed.multipliers, fixed.offset)]
+    shapes = [list(shape) for shape in (*given, *kept) if shape is not None]
+    places = range(-len(wanted), 0)
     reached = [any(len(own) >= -at and own[at] != 1 for own in shapes) for at in places]
-    lengths = [
-        length if isinstance(length := shape[at], int) and not known else 1
-        for at, known in zip(places, reached, strict=True)
-    ]
-    if max(lengths, default=1) == 1 and max(map(len, shapes)) >= len(shape):
+    lengths = [1 if known else wanted[at] for at, known in zip(places, reached, strict=True)]
+    if max(lengths, default=1) == 1 and max(map(len, shapes)) >= len(wanted):
         return values
     target = rw.const(np.asarray(lengths, np.int64), f"{region.result.name or 'codes'}_shape")
     first, *others = values
-    return [rw.op("Expand", [first, target], dtype=first.dtype, shape=shape.copy()), *others]
+    return [rw.op("Expand", [first, target], dtype=first.dtype, shape=region.result.shape), *others]
 
 
 def _unbiased(work: Words, total: ir.Value, fixed: FixedPoint, rounding: Rounding) -> ir.Value:

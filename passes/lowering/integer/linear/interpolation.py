@@ -7,6 +7,7 @@ vectors, whatever the coordinate mode; where no D up to 1024 makes them whole, t
 of A sum to one, so that the zero point needs one constant only.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,7 +68,8 @@ def _resized(node: ir.Node, model: ir.Model) -> dict[int, tuple[int, int, float 
     before, after = (
         value.shape if value is not None else None for value in (node.inputs[0], node.outputs[0])
     )
-    attributes, scales = node.attributes, constant(get_input(node, 2))
+    attributes = node.attributes
+    scales, sizes = (constant(get_input(node, i)) for i in (2, 3))
     if before is None or after is None:
         raise Refused("the rank of its input is not known; run shape inference")
     if attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize":
@@ -75,11 +77,13 @@ def _resized(node: ir.Node, model: ir.Model) -> dict[int, tuple[int, int, float 
     if attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Refused("its sizes follow from a keep_aspect_ratio_policy; give the sizes themselves")
     axes = [axis % len(before) for axis in attributes.get_ints("axes", range(len(before)))]
-    given, kept = scales is not None and scales.size > 0, _kept(node, axes, model)
+    kept = _kept(node, axes, model)
     found: dict[int, tuple[int, int, float | None]] = {}
     for place, axis in enumerate(axes):
-        scale = float(scales[place]) if scales is not None and given else None
-        old, new = before[axis], after[axis]
+        scale = float(scales[place]) if scales is not None and scales.size else None
+        old, new = before[axis], int(sizes[place]) if sizes is not None else after[axis]
+        if isinstance(old, int) and scale is not None:
+            new = math.floor(np.float32(old) * np.float32(scale))
         if scale == 1 or axis in kept or (isinstance(old, int) and old == new):
             continue
         if not isinstance(old, int) or not isinstance(new, int):

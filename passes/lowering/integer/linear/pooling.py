@@ -22,7 +22,7 @@ from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.quant.fixed_point import Term, prove_int32
 
-__all__ = ["lower_average_pool"]
+__all__ = ["Window", "lower_average_pool"]
 
 
 def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
@@ -66,7 +66,7 @@ def _windows(node: ir.Node, kernel: list[int]) -> tuple[IntArray, dict[str, Attr
     counts: IntArray = np.ones((), np.int64)
     ends: list[tuple[int, int]] = []
     for i, size in enumerate(sizes):
-        window = _Window(size, kernel[i], strides[i], dilations[i])
+        window = Window(size, kernel[i], strides[i], dilations[i])
         before, after = (pads[i], pads[i + axes]) if auto == "NOTSET" else window.automatic(auto)
         count = window.counts(before, after, ceil=ceil, pads_count=pads_count)
         ends.append((before, window.missing(before, len(count))))
@@ -76,7 +76,7 @@ def _windows(node: ir.Node, kernel: list[int]) -> tuple[IntArray, dict[str, Attr
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """A window that moves along one axis."""
 
     size: int

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnxq.graph.match import is_op, spatial_shape
 from onnxq.graph.rewriter import AttributeValue, Rewriter
+from onnxq.passes.lowering.integer.linear.pooling import Window
 from onnxq.passes.lowering.integer.operand import Refused
 
 __all__ = ["THROUGH_INT32", "max_pool", "shuffled"]
@@ -22,14 +23,14 @@ THROUGH_INT32 = ("GlobalMaxPool", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "R
 
 
 def explicit_pads(node: ir.Node) -> dict[str, AttributeValue]:
-    """The attributes of a MaxPool with automatic padding as numbers, if its shapes tell them.
+    """The attributes of a MaxPool with automatic padding as numbers, if its height and width are known.
 
     onnx.reference takes SAME_LOWER for less than it is.
     """
-    known = spatial_shape(node.inputs[0]) is not None and spatial_shape(node.outputs[0]) is not None
-    if not known or not node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME"):
+    automatic = node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME")
+    if not automatic or spatial_shape(node.inputs[0]) is None:
         return {}
-    return {"pads": _pads(node, *_steps(node)), "auto_pad": None}
+    return {"pads": _pads(node), "auto_pad": None}
 
 
 def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Value:
@@ -40,9 +41,9 @@ def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Va
     """
     kernel = list(node.attributes.get_ints("kernel_shape", []))
     axes = len(kernel)
-    dilations = list(node.attributes.get_ints("dilations", [1] * axes))
-    reach, strides = _steps(node)
-    pads = _pads(node, reach, strides)
+    strides, dilations = (list(node.attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    pads = _pads(node)
     name = node.outputs[0].name or "pool"
     if any(pads):
         ends = [0, 0, *pads[:axes], 0, 0, *pads[axes:]]
@@ -56,13 +57,6 @@ def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Va
     return codes
 
 
-def _steps(node: ir.Node) -> tuple[list[int], list[int]]:
-    """How far a window reaches beyond its first element, and how far it moves, along each axis."""
-    kernel = node.attributes.get_ints("kernel_shape", [])
-    strides, dilations = (node.attributes.get_ints(k, [1] * len(kernel)) for k in ("strides", "dilations"))
-    return [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)], list(strides)
-
-
 def _slice(rw: Rewriter, value: ir.Value, axis: int, start: int, end: int, step: int) -> ir.Value:
     """``value[start : end : step]`` along one axis; an end of 0 is the end of the axis."""
     numbers = [start, end or np.iinfo(np.int64).max, axis, step]
@@ -70,24 +64,27 @@ def _slice(rw: Rewriter, value: ir.Value, axis: int, start: int, end: int, step:
     return rw.op("Slice", [value, *inputs], dtype=INT32)
 
 
-def _pads(node: ir.Node, reach: list[int], strides: list[int]) -> list[int]:
+def _pads(node: ir.Node) -> list[int]:
     """Padding in front of and behind each axis, automatic padding and ceil_mode worked in."""
-    attributes, axes = node.attributes, len(reach)
+    attributes, kernel = node.attributes, list(node.attributes.get_ints("kernel_shape", []))
+    axes = len(kernel)
     auto, pads = (
         attributes.get_string("auto_pad", "NOTSET"),
         list(attributes.get_ints("pads", [0] * 2 * axes)),
     )
-    if auto == "VALID" or (auto == "NOTSET" and not attributes.get_int("ceil_mode", 0)):
+    ceil = auto == "NOTSET" and attributes.get_int("ceil_mode", 0) != 0
+    if auto == "VALID" or (auto == "NOTSET" and not ceil):
         return pads if auto == "NOTSET" else [0] * 2 * axes
-    sizes, results = spatial_shape(node.inputs[0]), spatial_shape(node.outputs[0])
-    if sizes is None or results is None:
+    sizes = spatial_shape(node.inputs[0])
+    if sizes is None:
         raise Refused("its padding follows from its height and width, which are not known; fix the shapes")
-    need = [(m - 1) * s + r + 1 - n for m, s, r, n in zip(results, strides, reach, sizes, strict=True)]
-    if auto == "NOTSET":
-        before = pads[:axes]
-    else:
-        before = [max(n, 0) // 2 if auto == "SAME_UPPER" else -(-max(n, 0) // 2) for n in need]
-    return [*before, *(max(n - b, 0) for n, b in zip(need, before, strict=True))]
+    strides, dilations = (list(attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
+    ends: list[tuple[int, int]] = []
+    for i, window in enumerate(map(Window, sizes, kernel, strides, dilations)):
+        before, after = (pads[i], pads[i + axes]) if auto == "NOTSET" else window.automatic(auto)
+        places = len(window.counts(before, after, ceil=ceil, pads_count=True))
+        ends.append((before, window.missing(before, places)))
+    return [end[side] for side in (0, 1) for end in ends]
 
 
 def shuffled(node: ir.Node, codes: ir.Value, rw: Rewriter) -> ir.Value:
