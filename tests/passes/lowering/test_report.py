@@ -30,13 +30,13 @@ def _wrapped(body: str, constants: str = "", shape: str = "1,2,4,4", made: str =
 
 REFUSED = {
     "no integer rule": (_wrapped("r = LRN <size = 3> (x_d)"), "no integer rule"),
-    "interpolation within a ratio": (
+    "interpolation of a region": (
         _wrapped(
-            'r = Resize <mode = "linear", keep_aspect_ratio_policy = "not_larger"> (x_d, , , n)',
-            ", int64[4] n = {1, 2, 8, 9}",
-            made="1,2,8,8",
+            'r = Resize <mode="linear", coordinate_transformation_mode="tf_crop_and_resize"> (x_d, roi, , n)',
+            ", int64[4] n = {1, 2, 4, 9}, float[8] roi = {0, 0, 0, 0, 1, 1, 0.5, 0.5}",
+            made="1,2,4,9",
         ),
-        "keep_aspect_ratio_policy",
+        "a region of its input",
     ),
     "interpolation off the grid": (
         _wrapped(
