@@ -14,6 +14,7 @@ from onnxq.graph.match import consumers, is_op
 from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import all_nodes, scopes
 from onnxq.passes.lowering.integer.interface import lower_inputs, lower_outputs
+from onnxq.passes.lowering.integer.parameters import require_sound_parameters
 from onnxq.passes.lowering.integer.profile import Dialect, Profile
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.walk import lower_regions, sweep
@@ -82,6 +83,7 @@ class LowerInteger(Pass):
                 f"lower-integer needs opset {OPSET} or later, found {opset}: raise the opset first"
             )
         _annotate(rw.model)
+        require_sound_parameters(rw.model)
         profile = self._profile(context)
         inputs = lower_inputs(rw)
         operands = QdqOperands(rw)
