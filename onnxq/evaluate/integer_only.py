@@ -65,6 +65,8 @@ def _reason(value: ir.Value) -> str:
     maker = value.producer()
     readers = consumers(value)
     reader = f", read by {describe(readers[0])}" if readers else ", read by no node"
+    if not readers and value.is_graph_output():
+        reader = ", an output of the model that depends on no input: remove it, or keep it as integers"
     if maker is not None:
         return f"{kind}, made by {describe(maker)}"
     if value.is_graph_input():

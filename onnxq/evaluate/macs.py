@@ -17,15 +17,16 @@ def macs(node: ir.Node) -> int:
         Conv           outputs · C_in/group · kernel          MatMul, Gemm   outputs · K
         ConvTranspose  inputs · C_out/group · kernel
     """
-    x, w = _dims(get_input(node, 0)), _dims(get_input(node, 1))
+    weight = 3 if is_op(node, "QLinearConv", "QLinearMatMul") else 1
+    x, w = _dims(get_input(node, 0)), _dims(get_input(node, weight))
     y = _dims(node.outputs[0])
     if x is None or w is None or y is None:
         return 0
-    if is_op(node, "Conv"):
+    if is_op(node, "Conv", "ConvInteger", "QLinearConv"):
         return prod(y) * prod(w[1:])
     if is_op(node, "ConvTranspose"):
         return prod(x) * prod(w[1:])
-    if is_op(node, "MatMul") and x:
+    if is_op(node, "MatMul", "MatMulInteger", "QLinearMatMul") and x:
         return prod(y) * x[-1]
     if is_op(node, "Gemm") and len(x) == 2:
         return prod(y) * x[0 if node.attributes.get_int("transA", 0) else 1]

@@ -22,6 +22,7 @@ __all__ = [
     "rank",
     "scalar",
     "sole_consumer",
+    "spatial_shape",
     "static_shape",
 ]
 
@@ -112,6 +113,14 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     if value is None or value.shape is None:
         return None
     dims: Sequence[object] = list(value.shape)
+    return tuple(d for d in dims if isinstance(d, int)) if all(isinstance(d, int) for d in dims) else None
+
+
+def spatial_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The lengths of the axes behind batch and channels if all of them are numbers, else None."""
+    if value is None or value.shape is None:
+        return None
+    dims: Sequence[object] = list(value.shape)[2:]
     return tuple(d for d in dims if isinstance(d, int)) if all(isinstance(d, int) for d in dims) else None
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, equals, get_input, is_float, is_op, producer, scalar
+from onnxq.graph.match import constant, get_input, is_float, is_op, producer, scalar
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.scopes import Scope
 from onnxq.quant.operators import operands
@@ -33,7 +33,8 @@ def kind(node: ir.Node, target: Target) -> Kind:
     """What the target makes of an operator.
 
     Nearest Resize moves values. Every other Resize computes: it stays float where the target only moves. Min
-    and Max move values where they cut channels within the bounds of a Clip.
+    and Max move values where they cut channels within the bounds of a Clip. In strict integers a Pad with
+    another number than zero, which its input may have no code for, gives its result a scale of its own.
     """
     if is_op(node, "Resize") and "Resize" in target.compute | target.move:
         if node.attributes.get_string("mode", "nearest") == "nearest":
@@ -43,6 +44,8 @@ def kind(node: ir.Node, target: Target) -> Kind:
         return Kind.COMPUTE
     if is_op(node, "Max", "Min") and not _cuts_within(node):
         return Kind.FLOAT
+    if is_op(node, "Pad") and target.form == "integer" and np.isfinite(_fill(node) or 0.0):
+        return Kind.COMPUTE if _fill(node) else Kind.MOVE
     return Kind.MOVE if is_op(node, *target.move) else Kind.FLOAT
 
 
@@ -54,6 +57,8 @@ def why_not(node: ir.Node, scope: Scope, target: Target) -> str | None:
         return "it is inside a function: run inline-functions first"
     if scope.path != "main":
         return f"it is inside the body {scope.path}: bodies of If, Loop and Scan stay float"
+    if is_op(node, "Pad") and kind(node, target) is Kind.MOVE and _fill(node) != 0:
+        return "pads with something else than zero"
     return unfit(node)
 
 
@@ -77,6 +82,13 @@ def is_quantized_already(value: ir.Value) -> bool:
     return is_op(producer(value), "DequantizeLinear") or any(
         is_op(use.node, "QuantizeLinear") and use.idx == 0 for use in value.uses()
     )
+
+
+def _fill(node: ir.Node) -> float | None:
+    """The number that a Pad puts around its input, 0 in the modes that repeat it; None if it is computed."""
+    if node.attributes.get_string("mode", "constant") != "constant" or get_input(node, 2) is None:
+        return 0.0
+    return scalar(get_input(node, 2))
 
 
 def _cuts_within(node: ir.Node) -> bool:
@@ -147,10 +159,6 @@ def _bad_operand(node: ir.Node) -> str | None:
         return "its slope is not constant"
     if is_op(node, "MaxPool") and len(node.outputs) > 1 and node.outputs[1].uses():
         return "its indices are read"
-    if is_op(node, "Pad") and node.attributes.get_string("mode", "constant") == "constant":
-        fill = get_input(node, 2)
-        if fill is not None and not equals(constant(fill), 0):
-            return "pads with something else than zero"
     if all(constant(node.inputs[i]) is not None for i in operands(node).data if node.inputs[i] is not None):
         if any(constant(value) is None for value in node.inputs if value is not None):
             return "it looks up a constant, such as an embedding: the table stays float"

@@ -13,7 +13,8 @@ operator beside it, such as a LayerNormalization behind it or a Gelu in front of
 
 That is asked of the target's ``neighbours`` only. But arithmetic that reads from float nodes alone, and is
 read by float nodes alone, stays float for every target: 8 bits in the middle of a float function (the sum of
-squares in front of a square root) cost accuracy and two conversions, and save nothing.
+squares in front of a square root) cost accuracy and two conversions, and save nothing. A Cast of integers is
+no float node where strict integers are made, so that 1 − mask becomes integers, too.
 
 Q/DQ that a trainer put in is no float node: what stands between two pairs reads codes and makes codes.
 """
@@ -79,13 +80,19 @@ class _Surroundings:
         """Whether integers would need more conversions, given the nodes that stay float so far."""
         if not self._is_neighbour:
             around = (*self.makers, *self.readers)
-            return bool(self.makers) and all(node is not None and node in floats for node in around)
+            return bool(self.makers) and all(node in floats and not self._has_codes(node) for node in around)
         readers = {reader is None or reader in floats for reader in self.readers}
         integer_made = [maker for maker in self.makers if maker is not None and maker not in floats]
         on_integers = len(self.makers) - len(integer_made) + (True in readers)
         in_float = sum(not self._gives_float(maker) for maker in integer_made) + (False in readers)
         finer = self._scales or (self._coarse and False not in readers)
         return on_integers > in_float or (on_integers == in_float and finer)
+
+    def _has_codes(self, node: ir.Node | None) -> bool:
+        """Whether a node takes integers, and its floats will be codes of the same numbers."""
+        source = node.inputs[0] if node is not None and is_op(node, "Cast") else None
+        whole = source is not None and source.dtype is not None and not source.dtype.is_floating_point()
+        return whole and self._target.form == "integer"
 
     def _gives_float(self, node: ir.Node) -> bool:
         """Whether a node hands over its sums as float: it, or the MatMul whose bias it adds, may do so."""

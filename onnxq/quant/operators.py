@@ -70,6 +70,8 @@ def bias_add(matmul: ir.Node) -> ir.Node | None:
         return None
     other = add.inputs[1] if add.inputs[0] is matmul.outputs[0] else add.inputs[0]
     bias = constant(through_fake_quant(other))
+    if bias is not None and bias.ndim > (rank(matmul.outputs[0]) or bias.ndim):
+        return None
     return add if bias is not None and bias.shape[-1:] == (weight.shape[1],) == (bias.size,) else None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from onnxq.graph.numeric import Array, FloatArray, IntArray
 from onnxq.quant.formats import IntFormat
 
-__all__ = ["QParams", "qparams_from_range"]
+__all__ = ["SMALLEST_SCALE", "QParams", "qparams_from_range"]
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """Below the smallest normal float32, runtimes that flush subnormals divide by zero."""

@@ -257,8 +257,13 @@ class ValuePlacement:
         return reader in self.members and any(v is value for v, _, _ in self._operands(reader))
 
     def _readers(self, value: ir.Value) -> tuple[str, ...] | None:
-        """All readers of what a quantized node makes; of anything else only the quantized ones."""
+        """All readers of what a quantized node makes; of anything else only the quantized ones.
+
+        An input of a strict integer model holds codes for all its readers, such as a comparison.
+        """
         maker = producer(value)
+        if value.is_graph_input() and self.target.form == "integer":
+            return None
         if maker is not None and maker in self.members and not is_op(maker, "Constant"):
             return None
         return tuple(first_output(node) for node in consumers(value) if node in self.members)

@@ -12,6 +12,9 @@ __all__ = ["as_dict", "hazards", "headline", "nodes"]
 
 def headline(found: Explanation) -> Iterator[str]:
     """Coverage, and how often each pattern was found."""
+    if not found.nodes:
+        yield "no node computes on floats: nothing is left to quantize (verify --integer-only proves it)"
+        return
     integer = sum(node.integer for node in found.nodes)
     total = plural(len(found.nodes), "node")
     yield (

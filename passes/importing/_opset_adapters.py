@@ -198,6 +198,22 @@ def _dft_20(node: ir.Node, rw: Rewriter) -> None:
     drop(node, rw, "axis")
 
 
+def _group_normalization_19(node: ir.Node, rw: Rewriter) -> None:
+    """Deprecated up to opset 20: one scale and bias a group are those of an InstanceNormalization.
+
+       y = GroupNormalization(x, scale, bias)
+    => y = Reshape(InstanceNormalization(Reshape(x, [0, groups, -1]), scale, bias), Shape(x))
+    """
+    x, groups = node.inputs[0], node.attributes.get_int("num_groups", 0)
+    shape = rw.const(np.array([0, groups, -1], np.int64), f"{_stem(node)}_groups")
+    dtype = x.dtype if x is not None else None
+    apart = rw.op("Reshape", [x, shape], dtype=dtype)
+    epsilon = {"epsilon": node.attributes.get_float("epsilon", 1e-5)}
+    normal = rw.op("InstanceNormalization", [apart, *node.inputs[1:]], epsilon, dtype=dtype)
+    now = rw.op("Shape", [x], dtype=ir.DataType.INT64)
+    rw.replace(node, rw.op("Reshape", [normal, now], name=node.name))
+
+
 def _group_normalization_21(node: ir.Node, rw: Rewriter) -> None:
     """One scale and bias per channel where there was one per group."""
     x, groups = node.inputs[0], node.attributes.get_int("num_groups", 0)
@@ -239,6 +255,7 @@ ADAPTERS: Mapping[int, Mapping[str, Adapter]] = {
     14: {"BatchNormalization": _batch_normalization_14},
     16: {"RoiAlign": _roi_align_16},
     18: {**dict.fromkeys((f"Reduce{name}" for name in _REDUCTIONS), _axes_to_input), "Split": _split_18},
+    19: {"GroupNormalization": _group_normalization_19},
     20: {"DFT": _dft_20, "GridSample": _grid_sample_20},
     21: {"GroupNormalization": _group_normalization_21},
 }

@@ -8,8 +8,9 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import get_input, rank
+from onnxq.graph.match import constants, get_input, rank
 from onnxq.graph.rewriter import Rewriter
+from onnxq.passes.lowering._einsum import read_equation, write_einsum
 
 __all__ = ["Recipe", "compact_recipe"]
 
@@ -20,13 +21,18 @@ Recipe: TypeAlias = Callable[[Rewriter], Sequence[ir.Value]]
 def compact_recipe(node: ir.Node, opset: int) -> Recipe | None:
     """How to write ``node`` for ``opset``; None where that needs the general body of the operator.
 
-    That is so for other operators, for a dtype that is not known, and for normalizations of other dtypes than
-    float32, with further outputs, or over axes that cannot be counted from the end.
+    That is so for other operators, for a dtype that is not known, for normalizations of other dtypes than
+    float32, with further outputs, or over axes that cannot be counted from the end, and for those of groups
+    whose scales are computed.
     """
     x, write = get_input(node, 0), _RECIPES.get(node.op_type)
     if x is None or x.dtype is None or write is None:
         return None
     if node.op_type in ("LayerNormalization", "RMSNormalization") and _axes(node, x) is None:
+        return None
+    if node.op_type == "GroupNormalization" and not _one_gain_a_channel(node, x):
+        return None
+    if node.op_type == "Einsum" and read_equation(node) is None:
         return None
     return lambda rw: [write(_Writer(rw, node, x, opset))]
 
@@ -37,6 +43,12 @@ def _axes(node: ir.Node, x: ir.Value) -> list[int] | None:
     if axis is None or not plain or any(o.name for o in node.outputs[1:]) or (axis >= 0 and dims is None):
         return None
     return list(range(axis if axis < 0 or dims is None else axis - dims, 0))
+
+
+def _one_gain_a_channel(node: ir.Node, x: ir.Value) -> bool:
+    """Whether a GroupNormalization is that of opset 21: up to 20 it had one gain a group."""
+    given, channels = constants(node.inputs[1:]), None if x.shape is None else x.shape[1]
+    return given is not None and isinstance(channels, int) and all(a.size == channels for a in given)
 
 
 @dataclass(frozen=True)
@@ -113,10 +125,48 @@ def _rms_norm(w: _Writer) -> ir.Value:
     return w.weighted(w.normalized(w.x, _axes(w.node, w.x) or [-1]))
 
 
+def _group_norm(w: _Writer) -> ir.Value:
+    """``InstanceNormalization([N, G, …]) · gain + bias`` of opset 21, which has one gain a channel."""
+    groups, name = w.node.attributes.get_int("num_groups", 1) or 1, w.node.outputs[0].name or "group_norm"
+    kind = (w.x.dtype or ir.DataType.FLOAT).numpy()
+    ones, zeros = (w.rw.const(np.full(groups, n, kind), f"{name}_unit") for n in (1, 0))
+    shape = w.rw.const(np.asarray([0, groups, -1], np.int64), f"{name}_groups")
+    apart = w.rw.op("Reshape", [w.x, shape], dtype=w.x.dtype)
+    epsilon = {"epsilon": w.node.attributes.get_float("epsilon", 1e-5)}
+    normal = w.rw.op("InstanceNormalization", [apart, ones, zeros], epsilon, dtype=w.x.dtype)
+    back = w.op("Reshape", normal, w.rw.op("Shape", [w.x], dtype=ir.DataType.INT64))
+    per_channel = (-1, *[1] * ((rank(w.x) or 2) - 2))
+    gain, bias = (array.reshape(per_channel) for array in constants(w.node.inputs[1:3]) or ())
+    scaled = w.op("Mul", back, w.rw.const(gain, f"{name}_scale"))
+    return w.op("Add", scaled, w.rw.const(bias, f"{name}_bias"))
+
+
+def _einsum(w: _Writer) -> ir.Value:
+    """A MatMul between Transposes and Reshapes."""
+    equation = read_equation(w.node)
+    assert equation is not None, "compact_recipe has asked"
+    return write_einsum(w.node, equation, w.rw)
+
+
+def _reduced(w: _Writer) -> ir.Value:
+    """``ReduceSum(x²)`` or ``ReduceSum(|x|)``."""
+    square = w.node.op_type == "ReduceSumSquare"
+    powers = w.op("Mul", w.x, w.x) if square else w.op("Abs", w.x)
+    inputs, attributes = [powers, *w.node.inputs[1:]], dict(w.node.attributes)
+    if "axes" in attributes:
+        axes = attributes.pop("axes").as_ints()
+        inputs.append(w.rw.const(np.asarray(axes, np.int64), "axes"))
+    return w.rw.op("ReduceSum", inputs, attributes, like=w.node.outputs[0])
+
+
 _RECIPES: Mapping[str, Callable[[_Writer], ir.Value]] = {
+    "Einsum": _einsum,
     "Gelu": _gelu,
+    "GroupNormalization": _group_norm,
     "HardSwish": _hard_swish,
     "LayerNormalization": _layer_norm,
     "RMSNormalization": _rms_norm,
+    "ReduceL1": _reduced,
+    "ReduceSumSquare": _reduced,
     "Swish": _swish,
 }

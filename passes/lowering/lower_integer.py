@@ -15,6 +15,7 @@ from onnxq.graph.rewriter import Rewriter, describe
 from onnxq.graph.scopes import all_nodes, scopes
 from onnxq.passes.lowering._recurrent import RECURRENT, layer_of
 from onnxq.passes.lowering.integer.interface import lower_inputs, lower_outputs
+from onnxq.passes.lowering.integer.parameters import require_sound_parameters
 from onnxq.passes.lowering.integer.profile import Dialect, Profile
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.walk import lower_regions, sweep
@@ -85,6 +86,7 @@ class LowerInteger(Pass):
                 f"lower-integer needs opset {OPSET} or later, found {opset}: raise the opset first"
             )
         _annotate(rw.model)
+        require_sound_parameters(rw.model)
         profile = self._profile(context)
         inputs = lower_inputs(rw)
         operands = QdqOperands(rw, self.dialect)
@@ -141,12 +143,10 @@ def _left(model: ir.Model, reasons: Mapping[ir.Node, str]) -> Iterator[tuple[ir.
     """Nodes that still compute floats; Q and DQ only where they are the obstacle themselves."""
     for node in all_nodes(model):
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
-        if not any(is_float_type(value.dtype) for value in values):
-            continue
         border = is_op(node, "QuantizeLinear", "DequantizeLinear", "Constant")
-        if node in reasons:
+        if node in reasons:  # shape inference may have failed, and types be unknown
             yield node, _root_cause(node) or reasons[node]
-        elif not border:
+        elif not border and any(is_float_type(value.dtype) for value in values):
             yield node, _root_cause(node) or _reason(node)
 
 

@@ -19,8 +19,11 @@ __all__ = ["ExpandForTarget"]
 class ExpandForTarget(Pass):
     """Write the operators that the target lists under ``split`` as older ones, before Q/DQ is placed.
 
-           Swish(x)        =>  x · Sigmoid(alpha · x)
-           LSTM, GRU, RNN  =>  their steps, as unroll-recurrent writes them
+           Swish(x)                        =>  x · Sigmoid(alpha · x)
+           Einsum<"bqhd,bkhd->bhqk">(a, b) =>  MatMul(Transpose(a), Transpose(b))
+           GroupNormalization(x, g, b)     =>  InstanceNormalization(x as [N, groups, …]) · g + b
+           ReduceSumSquare(x), ReduceL1(x) =>  ReduceSum(x · x), ReduceSum(Abs(x))
+           LSTM, GRU, RNN                  =>  their steps, as unroll-recurrent writes them
 
     A runtime that has integer kernels for Sigmoid and Mul but none for Swish computes the parts on integers;
     the other operators that are too new for it are expanded at the end by expand-new-operators. A target

@@ -109,3 +109,19 @@ def test_multiplications(call: str, shapes: tuple[str, str], count: int, onnx_te
     model = onnx_text(f"g (float[{shapes[0]}] x) => (float[] y) <float[{shapes[1]}] W> {{ y = {call} }}")
     model.graph.outputs[0].shape = None
     assert macs(InferShapes().run(model, Context()).model.graph[0]) == count
+
+
+def test_qoperator_nodes_are_integer_kernels(onnx_text: Text) -> None:
+    model = onnx_text("""g (float[1,4,8,8] x) => (float[1,4,8,8] y)
+        <float s = {0.05}, uint8 z = {3}, int8[4,4,1,1] W, float w = {0.01}, int8 o = {0}> {
+        q = QuantizeLinear (x, s, z)
+        c = QLinearConv (q, s, z, W, w, o, s, z)
+        l = com.microsoft.QLinearSigmoid (c, s, z, s, z)
+        y = DequantizeLinear (l, s, z)
+    }""")
+    found = explain(model, load_target("ort-x86-vnni"))
+    assert [(node.pattern, node.integer) for node in found.nodes] == [
+        ("QLinearConv", True),
+        ("QLinearSigmoid", True),
+    ]
+    assert found.mac_share == 1.0

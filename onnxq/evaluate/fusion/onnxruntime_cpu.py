@@ -9,6 +9,8 @@ qdq_selector_action_transformer.cc) and held against the optimized models that o
     Add, Mul, Concat, AveragePool, GlobalAveragePool, LeakyRelu, Sigmoid, Softmax, Where  => QLinear…
     MaxPool, Reshape, Transpose …   the same scale and zero point on both sides         => on codes
     Relu, Clip in front of a Q      whose codes end there anyway                        => vanish
+
+QOperator nodes are integer kernels as they stand.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -57,6 +59,11 @@ RULES: Mapping[str, Rule] = {
 }
 
 
+_KERNELS = frozenset(
+    {"ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QAttention", "QGemm"}
+)
+
+
 def predict(model: ir.Model, *, int8_allowed: bool = False) -> dict[ir.Node, Verdict]:
     """A verdict for every node but Q, DQ and constants. ``int8_allowed``: as on ARM, codes may stay int8."""
     edges = Edges(model, int8_allowed=int8_allowed)
@@ -88,6 +95,8 @@ def _kernel(edges: Edges, node: ir.Node) -> str:
 
 
 def _rule(node: ir.Node) -> Rule:
+    if node.op_type.startswith("QLinear") or node.op_type in _KERNELS:
+        return lambda _, kernel: kernel.op_type
     return RULES.get(node.op_type, _none) if node.domain in ("", "ai.onnx") else _none
 
 

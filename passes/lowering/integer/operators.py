@@ -25,7 +25,11 @@ from onnxq.passes.lowering.integer.linear.pooling import lower_average_pool
 from onnxq.passes.lowering.integer.linear.prelu import lower_prelu
 from onnxq.passes.lowering.integer.linear.product import lower_product
 from onnxq.passes.lowering.integer.linear.transposed_convolution import lower_conv_transpose
-from onnxq.passes.lowering.integer.movement.selection import lower_constant_move, lower_selection
+from onnxq.passes.lowering.integer.movement.selection import (
+    lower_constant_move,
+    lower_pad,
+    lower_selection,
+)
 from onnxq.passes.lowering.integer.region import Region
 
 __all__ = ["OPERATORS", "Lowering"]
@@ -50,9 +54,11 @@ OPERATORS: Mapping[str, Lowering] = {
     "LpNormalization": lower_lp_normalization,
     "MatMul": lower_matmul,
     "Max": lower_selection,
+    "Mean": lower_addition,
     "Min": lower_selection,
     "Mul": lower_product,
     "PRelu": lower_prelu,
+    "Pad": lower_pad,
     "RMSNormalization": lower_layer_norm,
     "ReduceL2": lower_length,
     "ReduceMean": lower_reduction,
@@ -61,5 +67,6 @@ OPERATORS: Mapping[str, Lowering] = {
     "Slice": lower_constant_move,
     "Softmax": lower_softmax,
     "Sub": lower_addition,
+    "Sum": lower_addition,
     "Where": lower_selection,
 }

@@ -10,6 +10,7 @@ from onnxq.graph.match import constant, is_op
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.movement.moves import lower_move
 from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.parameters import why_no_parameters
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.quant.qdq import qparams_of
 
@@ -55,10 +56,7 @@ class QdqOperands:
     def _dequantized(self, node: ir.Node) -> Operand:
         codes, qparams = node.inputs[0], qparams_of(node)
         if codes is None or qparams is None:
-            raise Refused(
-                "its scale and zero point are not constant 8-, 16- or 32-bit integer parameters "
-                "(import-fake-quant turns 4 bits into 8)"
-            )
+            raise Refused(why_no_parameters(node))
         if qparams.axis is not None and constant(codes) is None:
             raise Refused("it has one scale per channel on a computed tensor; give it a single scale")
         return Operand(codes, qparams)

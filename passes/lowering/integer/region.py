@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, get_input, is_op, producer
+from onnxq.graph.match import constant, get_input, is_op, producer, rank
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import describe
 from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused, real_constant
@@ -161,6 +161,8 @@ def _biased(node: ir.Node, operands: Operands) -> tuple[ir.Node, FloatArray | No
     for index in (0, 1):
         linear = producer(node, index, *LINEAR)
         bias = real_constant(get_input(node, 1 - index), operands)
-        if linear is not None and bias is not None:
+        if linear is None or bias is None:
+            continue
+        if bias.ndim <= (rank(linear.outputs[0]) or bias.ndim):  # else the sum has more axes than the product
             return linear, bias
     return node, None

@@ -21,6 +21,7 @@ from onnxq.passes.lowering.integer.movement.comparison import COMPARISONS, lower
 from onnxq.passes.lowering.integer.movement.moves import SHAPE_READERS
 from onnxq.passes.lowering.integer.operand import Refused, describe_codes
 from onnxq.passes.lowering.integer.operators import OPERATORS
+from onnxq.passes.lowering.integer.parameters import why_no_parameters
 from onnxq.passes.lowering.integer.profile import Dialect, Profile
 from onnxq.passes.lowering.integer.qdq_operands import QdqOperands
 from onnxq.passes.lowering.integer.region import read_region
@@ -141,8 +142,10 @@ def _codes(
     node, value = producer(quantize) or quantize, quantize.inputs[0]
     try:
         output = qparams_of(quantize)
-        if value is None or output is None or output.axis is not None:
-            raise Refused("its scale and zero point are not one pair of constants")
+        if value is None or output is None:
+            raise Refused(why_no_parameters(quantize))
+        if output.axis is not None:
+            raise Refused("it has one scale per channel on a computed tensor; give it a single scale")
         require_bits("its result", output, profile)
         if (same := lower_clamp(quantize, output, operands, profile, rw)) is not None:
             return same

@@ -30,9 +30,13 @@ def _wrapped(body: str, constants: str = "", shape: str = "1,2,4,4", made: str =
 
 REFUSED = {
     "no integer rule": (_wrapped("r = LRN <size = 3> (x_d)"), "no integer rule"),
-    "interpolation over the batch": (
-        _wrapped('r = Resize <mode = "linear"> (x_d, , , n)', ", int64[4] n = {2, 2, 4, 4}", made="2,2,4,4"),
-        "along other axes",
+    "interpolation of a region": (
+        _wrapped(
+            'r = Resize <mode="linear", coordinate_transformation_mode="tf_crop_and_resize"> (x_d, roi, , n)',
+            ", int64[4] n = {1, 2, 4, 9}, float[8] roi = {0, 0, 0, 0, 1, 1, 0.5, 0.5}",
+            made="1,2,4,9",
+        ),
+        "a region of its input",
     ),
     "interpolation off the grid": (
         _wrapped(
@@ -51,11 +55,13 @@ REFUSED = {
         "",
     ),
     "float weight": (_wrapped("r = Conv (x_d, w)", ", float[2,2,1,1] w"), "its input 'w' is float"),
-    "pad value off the grid": (
+    "computed pad value": (
         _wrapped(
-            "r = Pad (x_d, p, v)", ", int64[8] p = {0,0,1,1,0,0,1,1}, float v = {0.123}", made="1,2,6,6"
+            "v = ReduceMax <keepdims = 0> (x_d) r = Pad (x_d, p, v)",
+            ", int64[8] p = {0,0,1,1,0,0,1,1}",
+            made="1,2,6,6",
         ),
-        "0.123 is no code",
+        "what it pads with is computed at run time",
     ),
     "an output that is not quantized": (
         "g (float[4] x) => (float[4] y) <float s = {0.1}, uint8 z = {128}>"

@@ -34,6 +34,7 @@ __all__ = ["cast", "requantize"]
 
 def requantize(rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint, region: Region) -> ir.Value:
     """Prepare the nodes that compute ``fixed`` from one integer tensor a term; codes of ``region.result``."""
+    values = _broadcast(rw, values, fixed, region)
     if region.profile.dialect == Dialect.INT32:
         return requantize_int32(rw, values, fixed, region)
     if region.profile.rounding == Rounding.TFLITE:
@@ -51,6 +52,27 @@ def requantize(rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint, regi
     shifted = work.shift(work.op("Add", total, rest), fixed.shift)
     clamped = work.clip(shifted, fixed.window + fixed.low, fixed.window + fixed.high)
     return cast(rw, clamped, region.output.format.ir_dtype)
+
+
+def _broadcast(
+    rw: Rewriter, values: Sequence[ir.Value], fixed: FixedPoint, region: Region
+) -> Sequence[ir.Value]:
+    """The values, stretched where a constant gave the result its shape and is one number in ``fixed``."""
+    given = [value.shape for value in values]
+    if any(shape is None for shape in given):
+        return values
+    reals = [np.shape(array) for term in fixed.terms for array in (term.real, term.bias)]
+    wanted = np.broadcast_shapes(*reals, fixed.constant.shape)
+    kept = [array.shape for array in (*fixed.multipliers, fixed.offset)]
+    shapes = [list(shape) for shape in (*given, *kept) if shape is not None]
+    places = range(-len(wanted), 0)
+    reached = [any(len(own) >= -at and own[at] != 1 for own in shapes) for at in places]
+    lengths = [1 if known else wanted[at] for at, known in zip(places, reached, strict=True)]
+    if max(lengths, default=1) == 1 and max(map(len, shapes)) >= len(wanted):
+        return values
+    target = rw.const(np.asarray(lengths, np.int64), f"{region.result.name or 'codes'}_shape")
+    first, *others = values
+    return [rw.op("Expand", [first, target], dtype=first.dtype, shape=region.result.shape), *others]
 
 
 def _unbiased(work: Words, total: ir.Value, fixed: FixedPoint, rounding: Rounding) -> ir.Value:

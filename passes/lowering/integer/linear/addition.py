@@ -1,4 +1,4 @@
-"""Add and Sub: one multiplier an operand, one shift for all.
+"""Add, Sub, Sum and Mean: one multiplier an operand, one shift for all.
 
     y = clamp((M_a·a + M_b·b + K) >> S)          M_a = s_a/s_y·2^S, M_b = ±s_b/s_y·2^S
 
@@ -19,11 +19,14 @@ __all__ = ["code_term", "lower_addition"]
 
 
 def lower_addition(region: Region, rw: Rewriter) -> ir.Value:
-    """Add or Sub with broadcasting, of two activations or of one and a constant."""
+    """Add, Sub, Sum or Mean with broadcasting, of activations and constants."""
     terms: list[Term] = []
     codes: list[ir.Value] = []
-    constant = np.zeros(())
-    for index, sign in ((0, 1.0), (1, -1.0 if is_op(region.node, "Sub") else 1.0)):
+    constant, count = np.zeros(()), len(region.node.inputs)
+    factors = [1 / count if is_op(region.node, "Mean") else 1.0] * count
+    if is_op(region.node, "Sub"):
+        factors[1] = -1.0
+    for index, sign in enumerate(factors):
         if (number := region.constant(index)) is not None:
             constant = constant + sign * number / region.scale
             continue

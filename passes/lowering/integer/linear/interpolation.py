@@ -7,13 +7,15 @@ vectors, whatever the coordinate mode; where no D up to 1024 makes them whole, t
 of A sum to one, so that the zero point needs one constant only.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, get_input, static_shape
+from onnxq.graph.lengths import Lengths
+from onnxq.graph.match import constant, get_input
 from onnxq.graph.numeric import Array, IntArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
@@ -38,22 +40,15 @@ class _Axis:
 
 
 def lower_resize(region: Region, rw: Rewriter) -> ir.Value:
-    """Linear or cubic Resize of the last one or two axes, of static length."""
+    """Linear or cubic Resize of any axes, of known lengths."""
     x, node = region.activation(0), region.node
-    before, after = (static_shape(value) for value in (node.inputs[0], node.outputs[0]))
-    if before is None or after is None:
-        raise Refused("it interpolates, so it needs static shapes")
-    axes = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    if not axes or axes[0] < len(before) - 2 or {"axes", "keep_aspect_ratio_policy"} & set(node.attributes):
-        raise Refused("it interpolates along other axes than the last two")
+    resized = _resized(node, rw.model)
+    shape = list(node.inputs[0].shape or ())  # type: ignore[union-attr]
     value, divisor, reach = cast(rw, x.codes, ir.DataType.INT32), 1, x.levels - 1
-    for axis in reversed(axes):
-        weights = _weights(region, axis, before[axis], after[axis], rw)
-        shape = ir.Shape([after[i] if i in axes and i >= axis else n for i, n in enumerate(before)])
-        last = axis == len(before) - 1
-        matrix = rw.const(weights.whole.T if last else weights.whole, f"{region.result.name}_weights")
-        inputs = [value, matrix] if last else [matrix, value]
-        value = rw.op("MatMul", inputs, dtype=ir.DataType.INT32, shape=shape)
+    for axis, (before, after, scale) in reversed(resized.items()):
+        weights = _weights(region, before, after, scale, rw)
+        shape[axis] = after
+        value = _along(rw, value, axis, weights.whole, ir.Shape(shape), region.result.name or "resize")
         divisor *= weights.divisor
         reach *= int(np.abs(weights.whole.astype(np.int64)).sum(axis=1).max())
     bound = np.asarray(reach, np.int64)
@@ -64,17 +59,74 @@ def lower_resize(region: Region, rw: Rewriter) -> ir.Value:
     return requantize(rw, [value], fixed, region)
 
 
-def _weights(region: Region, axis: int, before: int, after: int, rw: Rewriter) -> _Axis:
+def _resized(node: ir.Node, model: ir.Model) -> dict[int, tuple[int, int, float | None]]:
+    """The axes that get another length: the lengths before and after, and the scale if that is what is given.
+
+    Raises:
+        Refused: a length is not known, or the operator takes a region of its input.
+    """
+    before, after = (
+        value.shape if value is not None else None for value in (node.inputs[0], node.outputs[0])
+    )
+    attributes = node.attributes
+    scales, sizes = (constant(get_input(node, i)) for i in (2, 3))
+    if before is None or after is None:
+        raise Refused("the rank of its input is not known; run shape inference")
+    if attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize":
+        raise Refused("it resizes a region of its input (tf_crop_and_resize); only whole inputs have a rule")
+    if attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise Refused("its sizes follow from a keep_aspect_ratio_policy; give the sizes themselves")
+    axes = [axis % len(before) for axis in attributes.get_ints("axes", range(len(before)))]
+    kept = _kept(node, axes, model)
+    found: dict[int, tuple[int, int, float | None]] = {}
+    for place, axis in enumerate(axes):
+        scale = float(scales[place]) if scales is not None and scales.size else None
+        old, new = before[axis], int(sizes[place]) if sizes is not None else after[axis]
+        if isinstance(old, int) and scale is not None:
+            new = math.floor(np.float32(old) * np.float32(scale))
+        if scale == 1 or axis in kept or (isinstance(old, int) and old == new):
+            continue
+        if not isinstance(old, int) or not isinstance(new, int):
+            raise Refused(f"it interpolates along axis {axis}, whose length is not known; fix the shapes")
+        found[axis] = (old, new, scale)
+    return dict(sorted(found.items()))
+
+
+def _kept(node: ir.Node, axes: Sequence[int], model: ir.Model) -> set[int]:
+    """The axes whose lengths, computed at run time from shapes, are those of the input."""
+    sizes = get_input(node, 3)
+    if sizes is None or constant(sizes) is not None:
+        return set()
+    lengths = Lengths(model)
+    before, after = lengths.of(node.inputs[0]), lengths.numbers(sizes)
+    if before is None or after is None:
+        return set()
+    return {axis for axis, new in zip(axes, after, strict=True) if before[axis] == new}
+
+
+def _along(rw: Rewriter, value: ir.Value, axis: int, whole: IntArray, shape: ir.Shape, name: str) -> ir.Value:
+    """The product with a matrix [out, in] along one axis; the last two need no Transpose."""
+    last, dtype = len(shape) - 1, ir.DataType.INT32
+    matrix = rw.const(whole if axis == last - 1 else whole.T, f"{name}_weights")
+    if axis == last - 1:
+        return rw.op("MatMul", [matrix, value], dtype=dtype, shape=shape)
+    if axis == last:
+        return rw.op("MatMul", [value, matrix], dtype=dtype, shape=shape)
+    order = list(range(last + 1))
+    order[axis], order[last] = last, axis
+    turned = ir.Shape([shape[i] for i in order])
+    aside = rw.op("Transpose", [value], {"perm": order}, dtype=dtype)
+    product = rw.op("MatMul", [aside, matrix], dtype=dtype, shape=turned)
+    return rw.op("Transpose", [product], {"perm": order}, dtype=dtype, shape=shape)
+
+
+def _weights(region: Region, before: int, after: int, scale: float | None, rw: Rewriter) -> _Axis:
     """What Resize makes of each unit vector along an axis, as whole numbers over a divisor."""
     if before * after > 2**22:
         raise Refused("it interpolates along an axis too long for a matrix of weights")
-    node, scales = region.node, constant(get_input(region.node, 2))
-    factors = np.ones(4, np.float32)
-    if scales is not None and scales.size:
-        factors[3] = scales[axis]
-    sizes = np.asarray([before, 1, 1, after], np.int64)
-    given = [("scales", factors)] if scales is not None and scales.size else [("sizes", sizes)]
-    model = _model(node, before, given, rw.model.opset_imports)
+    sizes: tuple[str, Array] = ("sizes", np.asarray([before, 1, 1, after], np.int64))
+    factors: tuple[str, Array] = ("scales", np.asarray([1, 1, 1, scale or 1], np.float32))
+    model = _model(region.node, before, sizes if scale is None else factors, rw.model.opset_imports)
     unit = np.eye(before, dtype=np.float32).reshape(before, 1, 1, before)
     (image,) = Session(model, optimize=False, threads=1).run({"x": unit}).values()
     weights = image.reshape(before, after).T.astype(np.float64)
@@ -87,11 +139,9 @@ def _weights(region: Region, axis: int, before: int, after: int, rw: Rewriter) -
     )
 
 
-def _model(
-    node: ir.Node, length: int, given: Sequence[tuple[str, Array]], opsets: dict[str, int]
-) -> ir.Model:
+def _model(node: ir.Node, length: int, given: tuple[str, Array], opsets: dict[str, int]) -> ir.Model:
     """The Resize alone, of [length, 1, 1, length]."""
-    ((name, array),) = given
+    name, array = given
     tensor = ir.tensor(array, name=name)
     target = ir.Value(
         name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
@@ -99,7 +149,8 @@ def _model(
     real = ir.TensorType(ir.DataType.FLOAT)
     x = ir.Value(name="x", type=real, shape=ir.Shape([length, 1, 1, length]))
     inputs = [x, None, target] if name == "scales" else [x, None, None, target]
-    copy = ir.Node("", "Resize", inputs, list(node.attributes.values()))
+    attributes = [attribute for key, attribute in node.attributes.items() if key != "axes"]
+    copy = ir.Node("", "Resize", inputs, attributes)
     copy.outputs[0].name, copy.outputs[0].type = "y", real
     graph = ir.Graph(
         [x], copy.outputs, nodes=[copy], initializers=[target], opset_imports=dict(opsets), name="w"

@@ -55,7 +55,7 @@ def lower_matmul(region: Region, rw: Rewriter) -> ir.Value:
     if gemm and region.has(2):
         own = region.constant(2)
         if own is None:
-            raise Refused("its third input is not constant")
+            raise Refused("its third input is not constant; add it with an Add behind it")
         bias = bias + beta * own
     sums = [_product(region, rw, part, right) for part in halves(region, rw, left) for right in rights]
     low, high = whole_bounds(sums)

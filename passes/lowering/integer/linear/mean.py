@@ -84,6 +84,11 @@ def _mean_of_any_length(region: Region, rw: Rewriter, x: Operand, axes: list[int
     """
     if is_op(region.node, "ReduceSum"):
         raise Refused("it sums over an axis of unknown length; fix the shapes")
+    if region.profile.dialect == Dialect.INT32:
+        raise Refused(
+            "it averages over an axis of unknown length, for which dialect=int32 is too short; fix the "
+            "shapes, or use dialect=portable"
+        )
     ratio, levels = x.scale / region.scale, max(x.levels, region.output.format.levels)
     window = levels * math.ceil(ratio + 2)
     shift = 20 - math.ceil(math.log2(ratio))

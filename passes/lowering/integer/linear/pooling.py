@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import static_shape
+from onnxq.graph.match import spatial_shape
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.emit.requantize import requantize
@@ -22,11 +22,11 @@ from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.quant.fixed_point import Term, prove_int32
 
-__all__ = ["lower_average_pool"]
+__all__ = ["Window", "lower_average_pool"]
 
 
 def lower_average_pool(region: Region, rw: Rewriter) -> ir.Value:
-    """AveragePool; padding that does not count, and ceil_mode, need static shapes."""
+    """AveragePool; padding that does not count, and ceil_mode, need a known height and width."""
     x, attributes = region.activation(0), region.node.attributes
     kernel = list(attributes.get_ints("kernel_shape", []))
     channels = None if x.codes.shape is None else x.codes.shape[1]
@@ -59,14 +59,14 @@ def _windows(node: ir.Node, kernel: list[int]) -> tuple[IntArray, dict[str, Attr
     pads_count = attributes.get_int("count_include_pad", 0) != 0
     if not ceil and (pads_count or not padded):
         return None
-    sizes = static_shape(node.inputs[0])
+    sizes = spatial_shape(node.inputs[0])
     if sizes is None:
-        raise Refused("its padding does not count, or ceil_mode lengthens it: it needs static shapes")
+        raise Refused("its padding does not count, or ceil_mode lengthens it: fix its height and width")
     strides, dilations = (list(attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
     counts: IntArray = np.ones((), np.int64)
     ends: list[tuple[int, int]] = []
-    for i, size in enumerate(sizes[2:]):
-        window = _Window(size, kernel[i], strides[i], dilations[i])
+    for i, size in enumerate(sizes):
+        window = Window(size, kernel[i], strides[i], dilations[i])
         before, after = (pads[i], pads[i + axes]) if auto == "NOTSET" else window.automatic(auto)
         count = window.counts(before, after, ceil=ceil, pads_count=pads_count)
         ends.append((before, window.missing(before, len(count))))
@@ -76,7 +76,7 @@ def _windows(node: ir.Node, kernel: list[int]) -> tuple[IntArray, dict[str, Attr
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """A window that moves along one axis."""
 
     size: int

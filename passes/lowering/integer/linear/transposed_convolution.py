@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import static_shape
+from onnxq.graph.match import spatial_shape, static_shape
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.words import cast
 from onnxq.passes.lowering.integer.linear.convolution import convolve, zero_point
@@ -24,7 +24,7 @@ __all__ = ["lower_conv_transpose"]
 
 
 def lower_conv_transpose(region: Region, rw: Rewriter) -> ir.Value:
-    """ConvTranspose of any rank, groups, dilations and padding; an output_shape needs a static input."""
+    """ConvTranspose of any rank, groups, dilations and padding; an output_shape needs known lengths."""
     attributes = region.node.attributes
     x, group = region.activation(0), attributes.get_int("group", 1)
     weight = read_weight(region.operand(1), 1)
@@ -58,10 +58,10 @@ def _pads(
     if not wanted and not auto.startswith("SAME"):
         return given[:axes], given[axes:]
     if wanted:
-        sizes = static_shape(region.node.inputs[0])
+        sizes = spatial_shape(region.node.inputs[0])
         if sizes is None:
-            raise Refused("it has an output_shape and its input no static shape; fix the shapes")
-        lengths = zip(sizes[2:], reach, strides, extra, list(wanted)[-axes:], strict=True)
+            raise Refused("it has an output_shape and its input no known height and width; fix the shapes")
+        lengths = zip(sizes, reach, strides, extra, list(wanted)[-axes:], strict=True)
         total = [(n - 1) * s + r + 1 + e - length for n, r, s, e, length in lengths]
         if min(total) < 0:
             raise Refused("its output_shape is larger than what it computes; give output_padding")

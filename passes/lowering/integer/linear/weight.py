@@ -51,8 +51,10 @@ def read_weight(operand: Operand, axis: int) -> Weight:
         Refused: it is not constant, has more than 8 bits, scales along another axis, or several zero points.
     """
     codes, qparams = operand.array, operand.qparams
-    if codes is None or codes.size == 0:
+    if codes is None:
         raise Refused(f"its weight '{operand.codes.name}' is not constant")
+    if codes.size == 0:
+        raise Refused(f"its weight '{operand.codes.name}' has no elements")
     if qparams.format.bits > 8:
         raise Refused(f"its weight '{operand.codes.name}' is {qparams.format}; integer operators take 8 bits")
     if not operand.per_tensor and qparams.axis != axis:

@@ -4,6 +4,7 @@ MaxPool, Reshape, Transpose, Slice, Concat and the like give codes of their inpu
 Pad fills with the code of its value, and Resize by scales, which are floats, becomes Resize by sizes.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,16 @@ import onnx_ir as ir
 
 from onnxq.graph.match import constant, get_input, is_op, rank, static_shape
 from onnxq.graph.numeric import IntArray
-from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.rewriter import AttributeValue, Rewriter
 from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.words import cast
-from onnxq.passes.lowering.integer.movement.wide_moves import THROUGH_INT32, is_sliced, max_pool, shuffled
+from onnxq.passes.lowering.integer.movement.wide_moves import (
+    THROUGH_INT32,
+    explicit_pads,
+    is_sliced,
+    max_pool,
+    shuffled,
+)
 from onnxq.passes.lowering.integer.operand import Operand, Operands, Refused, describe_codes
 from onnxq.passes.lowering.integer.profile import Dialect
 
@@ -72,7 +79,7 @@ def lower_move(
     if operand.wide and is_op(node, *THROUGH_INT32):
         operand = replace(operand, codes=cast(rw, operand.codes, ir.DataType.INT32))
     inputs: list[ir.Value | None] = [operand.codes, *node.inputs[1:]]
-    attributes = dict(node.attributes)
+    attributes: dict[str, AttributeValue] = dict(node.attributes)
     if is_op(node, "Concat"):
         parts = [None if value is None else operands.get(value) for value in node.inputs]
         if any(part is None or not part.qparams.same_as(operand.qparams) for part in parts):
@@ -82,7 +89,13 @@ def lower_move(
         inputs = _pad(node, operand, rw)
     if is_op(node, "Resize"):
         inputs = _resize(node, operand, rw)
-        attributes = {k: v for k, v in attributes.items() if v.type != ir.AttributeType.FLOAT}
+        attributes = {
+            k: v
+            for k, v in attributes.items()
+            if not isinstance(v, ir.Attr) or v.type != ir.AttributeType.FLOAT
+        }
+    if is_op(node, "MaxPool"):
+        attributes |= explicit_pads(node)
     first = _made(node, operand, inputs, attributes, rw, dialect)
     if operand is not given:
         first.type = operand.codes.type
@@ -102,7 +115,7 @@ def _made(
     node: ir.Node,
     operand: Operand,
     inputs: list[ir.Value | None],
-    attributes: dict[str, ir.Attr],
+    attributes: Mapping[str, AttributeValue],
     rw: Rewriter,
     dialect: Dialect | None,
 ) -> ir.Value:

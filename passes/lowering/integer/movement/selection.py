@@ -1,4 +1,4 @@
-"""Concat, Max, Min, Where, and Gather of a table: every output element is one of the inputs' elements.
+"""Concat, Max, Min, Where, Pad, and Gather of a table: every output element is one of the inputs' elements.
 
     Q(select(a, b, …)) = select(Q(a), Q(b), …)
 
@@ -19,7 +19,7 @@ from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 
-__all__ = ["lower_constant_move", "lower_selection"]
+__all__ = ["lower_constant_move", "lower_pad", "lower_selection"]
 
 INT32, BOOL = ir.DataType.INT32, ir.DataType.BOOL
 
@@ -37,15 +37,7 @@ def lower_selection(region: Region, rw: Rewriter) -> ir.Value:
             continue
         codes = region.output.quantize(number.astype(np.float32))
         inputs.append(rw.const(codes, f"{region.result.name}_constant"))
-    dtype = region.output.format.ir_dtype
-    chosen = _chosen(region, rw, inputs)
-    fmt = region.output.format
-    if (region.low, region.high) == (fmt.qmin, fmt.qmax):
-        return chosen
-    bounds = (np.asarray(end, fmt.dtype) for end in (region.low, region.high))
-    word = dtype if region.narrow else INT32
-    ends = [rw.const(bound.astype(word.numpy()), f"{region.result.name}_bound") for bound in bounds]
-    return cast(rw, rw.op("Clip", [cast(rw, chosen, word), *ends], like=region.result, dtype=word), dtype)
+    return _clamped(region, rw, _chosen(region, rw, inputs))
 
 
 def _chosen(region: Region, rw: Rewriter, inputs: Sequence[ir.Value | None]) -> ir.Value:
@@ -56,6 +48,36 @@ def _chosen(region: Region, rw: Rewriter, inputs: Sequence[ir.Value | None]) -> 
         wide = [v if v is None or v.dtype == BOOL else cast(rw, v, INT32) for v in inputs]
         return cast(rw, rw.op(region.node.op_type, wide, like=region.result, dtype=INT32), dtype)
     return rw.op(region.node.op_type, inputs, region.node.attributes, like=region.result, dtype=dtype)
+
+
+def lower_pad(region: Region, rw: Rewriter) -> ir.Value:
+    """Pad with a number that is no code of its input: of the result's codes, it is the nearest.
+
+    Raises:
+        Refused: the number is computed.
+    """
+    number = region.constant(2)
+    if number is None:
+        raise Refused("what it pads with is computed at run time")
+    word = region.output.format.ir_dtype if region.narrow else INT32
+    fill = region.output.quantize(number.reshape(()).astype(np.float32)).astype(word.numpy())
+    x = cast(rw, rescaled(rw, region.activation(0), region), word)
+    inputs = [x, region.node.inputs[1], rw.const(fill, f"{region.result.name}_pad"), *region.node.inputs[3:]]
+    padded = rw.op("Pad", inputs, region.node.attributes, like=region.result, dtype=word)
+    return _clamped(region, rw, padded)
+
+
+def _clamped(region: Region, rw: Rewriter, chosen: ir.Value) -> ir.Value:
+    """The codes within the bounds of a Relu or Clip behind the operator."""
+    dtype, fmt = region.output.format.ir_dtype, region.output.format
+    if (region.low, region.high) == (fmt.qmin, fmt.qmax):
+        return cast(rw, chosen, dtype)
+    word = dtype if region.narrow else INT32
+    ends = [
+        rw.const(np.asarray(n, word.numpy()), f"{region.result.name}_bound")
+        for n in (region.low, region.high)
+    ]
+    return cast(rw, rw.op("Clip", [cast(rw, chosen, word), *ends], like=region.result, dtype=word), dtype)
 
 
 def lower_constant_move(region: Region, rw: Rewriter) -> ir.Value:

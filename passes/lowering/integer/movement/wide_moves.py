@@ -12,8 +12,9 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import is_op, static_shape
-from onnxq.graph.rewriter import Rewriter
+from onnxq.graph.match import is_op, spatial_shape
+from onnxq.graph.rewriter import AttributeValue, Rewriter
+from onnxq.passes.lowering.integer.linear.pooling import Window
 from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 
@@ -25,6 +26,17 @@ FEWEST = 8192
 THROUGH_INT32 = ("GlobalMaxPool", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Resize")
 
 
+def explicit_pads(node: ir.Node) -> dict[str, AttributeValue]:
+    """The attributes of a MaxPool with automatic padding as numbers, if its height and width are known.
+
+    onnx.reference takes SAME_LOWER for less than it is.
+    """
+    automatic = node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME")
+    if not automatic or spatial_shape(node.inputs[0]) is None:
+        return {}
+    return {"pads": _pads(node), "auto_pad": None}
+
+
 def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Value:
     """MaxPool as ``max_i x[i·d :: s]`` axis by axis; padding is the lowest code.
 
@@ -33,12 +45,11 @@ def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Va
     Raises:
         Refused: its padding depends on shapes that are not static.
     """
-    attributes = node.attributes
-    kernel = list(attributes.get_ints("kernel_shape", []))
+    kernel = list(node.attributes.get_ints("kernel_shape", []))
     axes = len(kernel)
-    strides, dilations = (list(attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
+    strides, dilations = (list(node.attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
-    pads = _pads(node, reach, strides)
+    pads = _pads(node)
     name, dtype = node.outputs[0].name or "pool", codes.dtype
     assert dtype is not None, "codes have a type"
     if any(pads):
@@ -75,26 +86,27 @@ def _slice(rw: Rewriter, value: ir.Value, axis: int, start: int, end: int, step:
     return rw.op("Slice", [value, *inputs], dtype=value.dtype)
 
 
-def _pads(node: ir.Node, reach: list[int], strides: list[int]) -> list[int]:
+def _pads(node: ir.Node) -> list[int]:
     """Padding in front of and behind each axis, automatic padding and ceil_mode worked in."""
-    attributes, axes = node.attributes, len(reach)
+    attributes, kernel = node.attributes, list(node.attributes.get_ints("kernel_shape", []))
+    axes = len(kernel)
     auto, pads = (
         attributes.get_string("auto_pad", "NOTSET"),
         list(attributes.get_ints("pads", [0] * 2 * axes)),
     )
-    if auto == "VALID" or (auto == "NOTSET" and not attributes.get_int("ceil_mode", 0)):
+    ceil = auto == "NOTSET" and attributes.get_int("ceil_mode", 0) != 0
+    if auto == "VALID" or (auto == "NOTSET" and not ceil):
         return pads if auto == "NOTSET" else [0] * 2 * axes
-    sizes, results = static_shape(node.inputs[0]), static_shape(node.outputs[0])
-    if sizes is None or results is None:
-        raise Refused("its padding follows from the shape, which is not static; fix the shapes")
-    need = [
-        (m - 1) * s + r + 1 - n for m, s, r, n in zip(results[2:], strides, reach, sizes[2:], strict=True)
-    ]
-    if auto == "NOTSET":
-        before = pads[:axes]
-    else:
-        before = [max(n, 0) // 2 if auto == "SAME_UPPER" else -(-max(n, 0) // 2) for n in need]
-    return [*before, *(max(n - b, 0) for n, b in zip(need, before, strict=True))]
+    sizes = spatial_shape(node.inputs[0])
+    if sizes is None:
+        raise Refused("its padding follows from its height and width, which are not known; fix the shapes")
+    strides, dilations = (list(attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
+    ends: list[tuple[int, int]] = []
+    for i, window in enumerate(map(Window, sizes, kernel, strides, dilations)):
+        before, after = (pads[i], pads[i + axes]) if auto == "NOTSET" else window.automatic(auto)
+        places = len(window.counts(before, after, ceil=ceil, pads_count=True))
+        ends.append((before, window.missing(before, places)))
+    return [end[side] for side in (0, 1) for end in ends]
 
 
 def shuffled(node: ir.Node, codes: ir.Value, rw: Rewriter) -> ir.Value:
