@@ -73,7 +73,8 @@ def refuse_others(*given: object) -> None:
         raise UsageError(
             "--auto makes many models: it takes none of --stats, --method, --smooth, --scales, --rounding, "
             "--fix-shapes, --state, --proof, --checkpoints (--results is that too), --verify-each, "
-            "--check-each, --time-passes, --dump-after and --explain; give these to onnxq run with the winner's pipeline"
+            "--check-each, --time-passes, --dump-after and --explain; give these to onnxq run with the "
+            "winner's pipeline"
         )
 
 

@@ -17,10 +17,9 @@ from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
 from onnxq.passes.lowering.integer.emit.square_root import bit_length
-from onnxq.passes.lowering.integer.functions.mask import is_masked, masked_input
+from onnxq.passes.lowering.integer.functions.row import below_maximum
 from onnxq.passes.lowering.integer.functions.softmax import exponentials
 from onnxq.passes.lowering.integer.int32.softmax import log_softmax_small
-from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.profile import Dialect
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.quant.fixed_point import Term
@@ -41,32 +40,25 @@ SECTIONS = 10
 
 def lower_log_softmax(region: Region, rw: Rewriter) -> ir.Value:
     """LogSoftmax along one axis of at most 2^30 elements (opset 13 or later)."""
-    x, wide = masked_input(region, rw)
-    shape, axis = wide.shape, region.node.attributes.get_int("axis", -1)
-    if shape is None:
-        raise Refused("the rank of its input is not known; run shape inference")
-    length, axis = shape[axis], axis % len(shape)
-    name = region.result.name or "log_softmax"
-    narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, INT64)
-    greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
-    difference = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
+    row = below_maximum(region, rw)
     if region.profile.dialect == Dialect.INT32:
-        known = length if isinstance(length, int) else None
-        return log_softmax_small(region, rw, difference, x, axis, known, masked=is_masked(wide))
+        return log_softmax_small(region, rw, row)
+    x, name = row.x, region.result.name or "log_softmax"
+    narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, INT64)
     farthest = FARTHEST * x.levels // 256
-    distance = narrow.clip(difference, 0, farthest)
+    distance = narrow.clip(row.distance, 0, farthest)
     table = np.append(exponentials(x, 2.0**PRECISION), 0).astype(np.int64)
-    ends = is_masked(wide) or len(table) <= x.levels
+    ends = row.masked or len(table) <= x.levels
     index = narrow.clip(distance, 0, len(table) - 1) if ends else distance
-    image = rw.op("Gather", [work.array(table), index], like=wide, dtype=INT64)
-    logarithm = _logarithm(work, reduce_axes(rw, "ReduceSum", image, [axis]))
+    image = rw.op("Gather", [work.array(table), index], like=row.distance, dtype=INT64)
+    logarithm = _logarithm(work, reduce_axes(rw, "ReduceSum", image, [row.axis]))
     # the step of 16-bit codes is short, and there are many: it gets more bits, which a division drops
     more = max(min(16, TOP - (farthest * math.ceil(x.scale * 2**PRECISION)).bit_length()), 0) if x.wide else 0
     step = round(x.scale * 2 ** (PRECISION + more))
     steps = work.op("Mul", cast(rw, distance, INT64), step)
     total = work.op("Add", work.op("Div", steps, 1 << more) if more else steps, logarithm)
-    most = math.log(length if isinstance(length, int) else LONGEST) + 1
-    reach = (farthest if is_masked(wide) else x.levels - 1) * step >> more
+    most = math.log(row.length or LONGEST) + 1
+    reach = (farthest if row.masked else x.levels - 1) * step >> more
     bound = np.asarray(reach + round(most * 2**PRECISION), np.int64)
     term = Term(np.asarray(-(2.0**-PRECISION) / region.scale), np.zeros((), np.int64), bound)
     fixed = region.fixed_point([term])

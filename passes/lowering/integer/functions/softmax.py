@@ -22,7 +22,7 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.emit.reduction import reduce_axes
 from onnxq.passes.lowering.integer.emit.requantize import cast
-from onnxq.passes.lowering.integer.functions.mask import is_masked, masked_input
+from onnxq.passes.lowering.integer.functions.row import below_maximum
 from onnxq.passes.lowering.integer.int32.softmax import softmax_small
 from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.profile import Dialect
@@ -48,27 +48,21 @@ class _Plan:
 
 def lower_softmax(region: Region, rw: Rewriter) -> ir.Value:
     """Softmax along one axis (opset 13 or later), with or without an attention mask in front."""
-    x, wide = masked_input(region, rw)
-    shape, axis = wide.shape, region.node.attributes.get_int("axis", -1)
-    if shape is None:
-        raise Refused("the rank of its input is not known; run shape inference")
-    length = shape[axis]
-    known, axis = length if isinstance(length, int) else None, axis % len(shape)
-    greatest = reduce_axes(rw, "ReduceMax", wide, [axis])
-    distance = rw.op("Sub", [greatest, wide], like=wide, dtype=INT32)
+    row = below_maximum(region, rw)
+    x, distance = row.x, row.distance
     if region.profile.dialect == Dialect.INT32:
-        return softmax_small(region, rw, distance, x, axis, known, masked=is_masked(wide))
-    plan = _plan(known, region.scale) if region.narrow else _wide_plan(known, region.scale)
+        return softmax_small(region, rw, row)
+    plan = _plan(row.length, region.scale) if region.narrow else _wide_plan(row.length, region.scale)
     multiples, name = plan.dtype == INT32, region.result.name or "softmax"
     narrow, work = Arithmetic(rw, name, INT32), Arithmetic(rw, name, plan.dtype)
     table = exponentials(x, 2.0**plan.precision * (plan.factor if multiples else 1))
-    if is_masked(wide) or len(table) < x.levels:
+    if row.masked or len(table) < x.levels:
         distance, table = narrow.clip(distance, 0, len(table)), np.append(table, 0)
     if multiples:
         table = table + plan.factor // 2
-    image = rw.op("Gather", [work.array(table.astype(np.int64)), distance], like=wide, dtype=plan.dtype)
+    image = rw.op("Gather", [work.array(table.astype(np.int64)), distance], like=distance, dtype=plan.dtype)
     divide = _divide_multiples if multiples else _divide
-    quotient = cast(rw, divide(work, image, axis, plan), INT32)
+    quotient = cast(rw, divide(work, image, row.axis, plan), INT32)
     if region.zero_point:
         quotient = narrow.op("Add", quotient, region.zero_point)
     return cast(rw, narrow.clip(quotient, region.low, region.high), region.output.format.ir_dtype)

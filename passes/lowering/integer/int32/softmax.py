@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
 from onnxq.passes.lowering.integer.emit.requantize import cast, requantize
+from onnxq.passes.lowering.integer.functions.row import Row
 from onnxq.passes.lowering.integer.int32.root import (
     LONG,
     SHORT,
@@ -27,7 +28,7 @@ from onnxq.passes.lowering.integer.int32.root import (
     require_8_bits,
     require_24_bits,
 )
-from onnxq.passes.lowering.integer.operand import Operand, Refused
+from onnxq.passes.lowering.integer.operand import Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.quant.fixed_point import Term
 
@@ -41,34 +42,25 @@ LOGARITHM = {LONG: 20, SHORT: 18}
 """Bits behind the point of logarithms."""
 
 
-def softmax_small(
-    region: Region,
-    rw: Rewriter,
-    distance: ir.Value,
-    x: Operand,
-    axis: int,
-    length: int | None,
-    *,
-    masked: bool,
-) -> ir.Value:
-    """Softmax of numbers that lie ``distance`` codes of ``x`` below their maximum.
+def softmax_small(region: Region, rw: Rewriter, row: Row) -> ir.Value:
+    """Softmax of a row.
 
     Raises:
         Refused: too few bits are left for each exponential, or the length of the axis is not known.
     """
-    require_8_bits(x)
+    require_8_bits(row.x)
     bits = region.profile.accumulator_bits - 1
-    room = bits - max(_length_bits(length), math.ceil(math.log2(1 / region.scale)))
+    room = bits - max(_length_bits(row.length), math.ceil(math.log2(1 / region.scale)))
     precision = min(22, room)
     if precision < FEWEST:
         raise Refused(
-            f"its axis of {length} elements and its scale leave {precision} bits of {bits} for each "
+            f"its axis of {row.length} elements and its scale leave {precision} bits of {bits} for each "
             f"exponential, fewer than {FEWEST}"
         )
     work = arithmetic(region, rw, "softmax")
-    image = _image(work, distance, x, 2.0**precision, masked=masked)
-    dividend = _image(work, distance, x, 2.0**precision / region.scale, masked=masked)
-    total = work.total(image, [axis])
+    image = _image(work, row, 2.0**precision)
+    dividend = _image(work, row, 2.0**precision / region.scale)
+    total = work.total(image, [row.axis])
     dividend = work.op("Add", dividend, work.op("Div", total, 2))
     quotient = work.op("Div", dividend, total)
     if region.zero_point:
@@ -76,38 +68,31 @@ def softmax_small(
     return cast(rw, work.clip(quotient, region.low, region.high), region.output.format.ir_dtype)
 
 
-def log_softmax_small(
-    region: Region,
-    rw: Rewriter,
-    distance: ir.Value,
-    x: Operand,
-    axis: int,
-    length: int | None,
-    *,
-    masked: bool,
-) -> ir.Value:
-    """LogSoftmax of numbers that lie ``distance`` codes of ``x`` below their maximum.
+def log_softmax_small(region: Region, rw: Rewriter, row: Row) -> ir.Value:
+    """LogSoftmax of a row.
 
     Raises:
         Refused: too few bits are left, or numbers must be shorter.
     """
     require_24_bits(region, "logarithms")
-    require_8_bits(x)
+    require_8_bits(row.x)
     line = SHORT if region.profile.short else LONG
-    precision = min(22, line.bits - 1 - _length_bits(length))
+    precision = min(22, line.bits - 1 - _length_bits(row.length))
     if precision < FEWEST:
-        raise Refused(f"its axis of {length} elements leaves fewer than {FEWEST} bits for each exponential")
+        raise Refused(
+            f"its axis of {row.length} elements leaves fewer than {FEWEST} bits for each exponential"
+        )
     work = arithmetic(region, rw, "log_softmax")
-    image = _image(work, distance, x, 2.0**precision, masked=masked)
-    logarithm = _logarithm(work, work.total(image, [axis]), precision, line)
+    image = _image(work, row, 2.0**precision)
+    logarithm = _logarithm(work, work.total(image, [row.axis]), precision, line)
     # what is further away than all codes of the result gives the last one
-    farthest = math.ceil(255 * region.scale / x.scale) + 1 if masked else 255
+    farthest = math.ceil(255 * region.scale / row.x.scale) + 1 if row.masked else 255
     behind = LOGARITHM[line]
-    fraction = min(behind, math.floor(math.log2(2.0 ** (line.bits - 2) / (x.scale * farthest))))
-    step = round(x.scale * 2**fraction)
+    fraction = min(behind, math.floor(math.log2(2.0 ** (line.bits - 2) / (row.x.scale * farthest))))
+    step = round(row.x.scale * 2**fraction)
     if fraction < FEWEST or step < 1 << FEWEST or step * farthest >= 2 ** (line.bits - 1):
-        raise Refused(f"its scales {x.scale:g} and {region.scale:g} are too far apart; calibrate again")
-    distance = work.clip(distance, 0, farthest)
+        raise Refused(f"its scales {row.x.scale:g} and {region.scale:g} are too far apart; calibrate again")
+    distance = work.clip(row.distance, 0, farthest)
     part = work.op("Div", logarithm, 1 << (behind - fraction)) if fraction < behind else logarithm
     total = work.op("Add", work.op("Mul", distance, step), part)
     bound = np.asarray(step * farthest + (22 << fraction), np.int64)
@@ -122,10 +107,11 @@ def _length_bits(length: int | None) -> int:
     return math.ceil(math.log2(max(length, 1)))
 
 
-def _image(work: Arithmetic, distance: ir.Value, x: Operand, unit: float, *, masked: bool) -> ir.Value:
+def _image(work: Arithmetic, row: Row, unit: float) -> ir.Value:
     """``exp(−distance·s_x)·unit``; 0 where a mask hides."""
-    table = np.rint(np.exp(-np.arange(LONGEST_TABLE) * x.scale) * unit).astype(np.int64)
-    if masked:
+    table = np.rint(np.exp(-np.arange(LONGEST_TABLE) * row.x.scale) * unit).astype(np.int64)
+    distance = row.distance
+    if row.masked:
         distance, table = work.clip(distance, 0, LONGEST_TABLE), np.append(table, 0)
     return work.rw.op("Gather", [work.array(table), distance], {"axis": 0}, like=distance, dtype=INT32)
 
