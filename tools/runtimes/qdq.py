@@ -70,7 +70,7 @@ def layers(model: onnx.ModelProto, feeds: Mapping[str, Array], found: Sequence[A
     names = [value.name for value in model.graph.output]
     wrong = total = largest = 0
     for i in range(len(found[0])):
-        given = {name: array[i] for name, array in feeds.items()}
+        given = {name: np.asarray(array[i]) for name, array in feeds.items()}
         made = session.run(given | {name: array[i] for name, array in zip(names, found, strict=True)})
         for codes, expected in zip(found, made.values(), strict=True):
             apart = np.abs(codes[i].astype(np.int64) - expected)
