@@ -8,7 +8,6 @@ result.save("model.int8.onnx")
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import onnx_ir as ir
 
@@ -21,17 +20,17 @@ from onnxq.data.source import Source, open_samples
 from onnxq.doors.inputs import load_samples, open_model
 from onnxq.doors.measure import Planner, calibrate, compare, plan, sensitivity
 from onnxq.doors.run import run
+from onnxq.doors.techniques import Rounding, Scales, Techniques, decide
 from onnxq.errors import UsageError
 from onnxq.evaluate.compare import compare as compare_models
 from onnxq.evaluate.comparison import Comparison
-from onnxq.evaluate.rivals import Chosen, choose
-from onnxq.graph.match import is_op
-from onnxq.graph.scopes import all_nodes, named_values
+from onnxq.evaluate.rivals import Chosen
+from onnxq.graph.scopes import named_values
 from onnxq.model_io import ModelSource
 from onnxq.pipeline.base import Pass
 from onnxq.pipeline.context import Context, Progress, silent
 from onnxq.pipeline.options import quote
-from onnxq.pipeline.presets import SCALES, Form, Io, Level, Shapes, fixing, quantizing
+from onnxq.pipeline.presets import Form, Io, Level, Shapes
 from onnxq.pipeline.provenance import stamp
 from onnxq.pipeline.runner import Hook, RunReport, check_run, run_pipeline
 from onnxq.pipeline.spec import Pipeline, parse
@@ -58,28 +57,10 @@ __all__ = [
 ]
 
 
-Scales: TypeAlias = Literal["auto", "as-is", "equalize", "smooth", "both"]
-"""Whether scales per channel are moved through the graph before anything is rounded, and by which passes."""
-
-Rounding: TypeAlias = Literal["auto", "nearest", "gptq"]
-"""How weights are rounded."""
-
 _FIRST_WITH_KERNELS = 7
 
 PROOF_SAMPLES = 16
 """How many of the calibration samples the quantized model is compared with the float one on."""
-
-RIVALS = ("as-is", "equalize", "both")
-"""What is tried where nobody says whether scales are to be moved, each a step further than the one before."""
-
-RESORTS = ("O3", "products")
-"""8 bits for products alone, where scales leave a model with MatMuls far off: the level, or with ``both``."""
-
-FOR_SCALES = 16
-"""Below so many samples, too few can be held back to tell whether moved scales win."""
-
-FOR_ROUNDING = 32
-"""Below so many samples, round-weights warns that it learns what may not hold for others."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +123,7 @@ def quantize(
             smoothing; activations quantized per token or per tensor at run time, or statically.
         scales: ``as-is`` quantizes the model as it is; ``equalize``, ``smooth`` and ``both`` run these passes
             first. ``auto`` is ``as-is``, unless that leaves outputs far from the float model's and another of
-            ``RIVALS`` brings them closer by more than chance on samples that were held back, see
+            its ``RIVALS`` brings them closer by more than chance on samples that were held back, see
             :func:`onnxq.evaluate.rivals.choose`. It is ``as-is`` with random samples or fewer than
             ``FOR_SCALES``, with a level, and with a recipe or statistics, which speak of the model as it is.
             A model with MatMuls that all these leave further off than 10 dB gets 8 bits for its products
@@ -168,13 +149,11 @@ def quantize(
     """
     wanted = (target if isinstance(target, Target) else load_target(target)).lowered_to(form)
     kept = None if checkpoints is None else Path(checkpoints)
+    asked = Techniques(wanted, wanted.form, options, level, scales, rounding, shapes)
+    tied = state if io == "int8" or wanted.form == "integer" else None
+    extra = with_recipe(_tying(tied or {}), recipe)
     # What does not depend on the samples is checked before them, and before anything runs.
-    fixed = "as-is" if scales == "auto" else str(scales), "nearest" if rounding == "auto" else str(rounding)
-    check_run(
-        parse(quantizing(wanted, form, with_recipe(options, recipe), io, level, *fixed)),
-        Context(wanted, checkpoints=kept),
-        hooks,
-    )
+    check_run(parse(asked.text(io, extra)), Context(wanted, checkpoints=kept), hooks)
     if isinstance(statistics, Path | str):
         statistics = StatisticsFile.load(Path(statistics))
     source, digest = open_model(model)
@@ -182,20 +161,9 @@ def quantize(
     if data is not None:
         samples = load_samples(source, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     context = Context(wanted, samples, seed, progress, statistics, kept)
-    known = 0 if samples is None or _is_random(data) or level else len(samples)
-    moving, chosen = ("as-is" if scales == "auto" else str(scales)), None
-    if scales == "auto" and known >= FOR_SCALES and not (recipe or statistics):
-        chosen = _choose_scales(source, context, options, form or wanted.form, shapes)
-        moving = chosen.name
-    if moving in RESORTS:
-        options = _products_only(wanted, form or wanted.form, options) or options
-        level, known, moving = ("O3", 0, "as-is") if moving == "O3" else (None, known, RIVALS[-1])
-    fitted = ("gptq" if known >= FOR_ROUNDING else "nearest") if rounding == "auto" else rounding
-    bias = "float32" if (form or wanted.form) == "integer" and _is_trained(source) else ""
-    if state and (io == "int8" or (form or wanted.form) == "integer"):
-        options = f"state={'|'.join(quote(f'{output}={name}') for output, name in state.items())} {options}"
-    text = quantizing(wanted, form, with_recipe(options, recipe), io, level, moving, fitted, bias)
-    pipeline = parse(fixing(shapes) + text)
+    known = 0 if samples is None or _is_random(data) else len(samples)
+    decided = decide(asked, source, context, known, choosing=not (recipe or statistics))
+    pipeline = parse(decided.text(io, extra))
     keeper = _KeepPlan()
     report = run_pipeline(source.clone(), pipeline, context, [keeper, *hooks])
     if keeper.plan is None:
@@ -205,35 +173,13 @@ def quantize(
     if proof and samples is not None and not _is_random(data):
         shown = open_samples(samples, input_specs(source), limit=proof)
         comparison = compare_models(_runnable(source, context), report.model, shown, optimize=False)
-    return Result(report.model, keeper.plan, report, str(pipeline), comparison, chosen)
+    return Result(report.model, keeper.plan, report, str(pipeline), comparison, decided.chosen)
 
 
-def _choose_scales(
-    source: ir.Model, context: Context, options: str, form: str, shapes: Shapes | None
-) -> Chosen:
-    """Measured as Q/DQ, whatever form is wanted: it rounds the same, and runs many times faster."""
-    target = context.target
-    texts = {name: quantizing(target, "qdq", options, scales=name) for name in RIVALS}
-    rivals = {name: parse(fixing(shapes) + text) for name, text in texts.items()}
-    wider = _products_only(target, form, options)
-    if wider is None or not any(is_op(node, "MatMul", "Gemm") for node in all_nodes(source)):
-        return choose(source, rivals, context, tuple(SCALES))
-    ways = (quantizing(target, "qdq", wider, level="O3"), quantizing(target, "qdq", wider, scales=RIVALS[-1]))
-    resort = {name: parse(fixing(shapes) + text) for name, text in zip(RESORTS, ways, strict=True)}
-    return choose(source, rivals, context, tuple(SCALES), resort)
-
-
-def _products_only(target: Target, form: str, options: str) -> str | None:
-    """The options that leave 8 bits to products alone: the rest is float, or 16 bits where nothing may be.
-
-    None where the target has neither, or the options speak of it.
-    """
-    if "others=" in options or target.activation.bits > 8 or form == "qoperator":
-        return None
-    if target.float_tail and form == "qdq":
-        return f"{options} others=float".strip()
-    wide = target.wide if target.wide_tail or (target.float_tail and form == "integer") else None
-    return None if wide is None else f"{options} others={wide}".strip()
+def _tying(state: Mapping[str, str]) -> str:
+    """The option of insert-qdq by which each output shares the scale of the input that takes it."""
+    pairs = "|".join(quote(f"{output}={name}") for output, name in state.items())
+    return f"state={pairs}" if pairs else ""
 
 
 def with_recipe(options: str, recipe: Recipe | Path | str | None) -> str:
@@ -257,16 +203,6 @@ class _KeepPlan(Hook):
     def before(self, pass_: Pass, place: str, model: ir.Model) -> None:
         if isinstance(pass_, Planner) and self._context is not None:
             self.plan = pass_.plan(model, self._context)
-
-
-def _is_trained(source: ir.Model) -> bool:
-    """Whether a model brings fake-quant of any dialect. Its biases were trained as floats.
-
-    Strict integers add them at any precision where they rescale; int32 would be off by up to half of s_x·s_w.
-    """
-    pipeline = parse("freeze-inputs, inline-functions, lift-constants, import-fake-quant")
-    imported = run_pipeline(source.clone(), pipeline, Context()).model
-    return any(is_op(node, "DequantizeLinear") for node in all_nodes(imported))
 
 
 def _is_random(data: Source | None) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from onnxq import api
 from onnxq.data.synthetic import RandomDataWarning
+from onnxq.doors import techniques
 from onnxq.errors import UsageError
 from onnxq.evaluate.rivals import FAR_DB, GAIN_DB, NEAR_DB, choose
 from onnxq.pipeline.context import Context
@@ -146,9 +147,9 @@ def test_where_scales_do_not_help_the_stream_leaves_8_bits(
     assert made.scales is not None
     found = made.scales.measured
     assert made.scales.name == max(found, key=lambda name: found[name])
-    assert made.scales.name in api.RESORTS
+    assert made.scales.name in techniques.RESORTS
     assert f"insert-qdq{{others={others}}}" in made.pipeline
-    assert max(found[name] for name in found.keys() & set(api.RIVALS)) < FAR_DB
+    assert max(found[name] for name in found.keys() & set(techniques.RIVALS)) < FAR_DB
     assert found[made.scales.name] > FAR_DB
     assert made.comparison is not None
     assert made.comparison.outputs[0].sqnr_db > FAR_DB
@@ -163,4 +164,4 @@ def test_no_resort_where_the_target_has_none_or_it_is_spoken_of(
     options = "" if target == "xint8" else "others=float"
     made = api.quantize(*stream, target=target, options=options, proof=0)
     assert made.scales is not None
-    assert made.scales.measured.keys() <= set(api.RIVALS)
+    assert made.scales.measured.keys() <= set(techniques.RIVALS)
