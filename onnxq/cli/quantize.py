@@ -54,13 +54,7 @@ def quantize(
     options: opt.Options = "",
     recipe: opt.Recipe = None,
     state: opt.State = None,
-    fix_shapes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AXES",
-            help="Lengths of open axes, such as 'batch=1, sequence=576'; samples: as in the first sample.",
-        ),
-    ] = None,
+    fix_shapes: opt.FixShapes = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
