@@ -132,13 +132,13 @@ class InsertQdq(Pass):
             if not node.quantized:
                 rw.skip(f"{node.op} (output '{node.node}')", node.reason)
         raising = _opset_too_low(rw.model, decisions)
+        constants = constant_ranges(decisions, named_values(rw.model))
         # Before the opset changes: statistics are those of the model as it came.
         measured = measured_ranges(rw.model, decisions, get_method(self.method), context)
         if raising:
             relabel(rw.model, SIXTEEN_BIT_OPSET)
             rw.adopt(rw.model)
         values = named_values(rw.model)
-        constants = constant_ranges(decisions, values)
         makers = {name: maker for name, value in values.items() if (maker := producer(value)) is not None}
         shared: dict[str, list[ir.Value]] = {}
         for decision, qparams in resolve(decisions, constants, measured):
