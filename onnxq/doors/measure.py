@@ -16,7 +16,6 @@ from onnxq.calibration.store import StatisticsFile
 from onnxq.data.preprocessing import Preprocessing
 from onnxq.data.source import Source
 from onnxq.doors.inputs import load_samples, open_model
-from onnxq.doors.run import run
 from onnxq.errors import UsageError
 from onnxq.evaluate.compare import compare as compare_models
 from onnxq.evaluate.comparison import Comparison
@@ -108,6 +107,7 @@ def sensitivity(
     target: str | Target = "generic-int8",
     options: str = "",
     measured: int = 8,
+    shapes: Shapes | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -124,7 +124,7 @@ def sensitivity(
     wanted = target if isinstance(target, Target) else load_target(target)
     steps = parse(quantizing(wanted, options=options))
     check_run(steps, Context(wanted))
-    prepared = run(model, preparation(wanted), target=wanted).model
+    prepared = _prepared(model, wanted, shapes, data, preprocessing=preprocessing)
     samples = load_samples(prepared, data, preprocessing=preprocessing, limit=limit, seed=seed)
     inserter = next(p for p in steps.passes() if isinstance(p, Inserter))
     return rank(prepared, Context(wanted, samples, seed, progress), inserter, measured)

@@ -82,7 +82,9 @@ def test_plan_knows_the_lengths_that_quantize_is_given(onnxq: Run, tmp_path: Pat
     fixed = onnxq(*plan, "--fix-shapes", "N=1, T=4")
     assert fixed.code == 0, fixed.err
     assert " RNN " not in fixed.out
-    assert onnxq(*plan, "--fix-shapes", "samples", "--data", data).out == fixed.out
+    of_samples = ["--fix-shapes", "samples", "--data", data]
+    assert onnxq(*plan, *of_samples).out == fixed.out
+    assert " Tanh " in onnxq("sensitivity", model, "--target", "integer", *of_samples).out
     for wrong, why in (
         (["--fix-shapes", "samples"], "there is none: pass --data"),
         (["--data", data], "--data for --fix-shapes samples only"),
