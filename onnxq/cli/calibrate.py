@@ -22,6 +22,7 @@ def calibrate(
     target: opt.TargetName = "generic-int8",
     options: opt.Options = "",
     state: opt.State = None,
+    fix_shapes: opt.FixShapes = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
@@ -53,6 +54,7 @@ def calibrate(
     from onnxq.calibration.observe import Options
     from onnxq.data.preprocessing import Preprocessing
     from onnxq.data.sequences import parse_state
+    from onnxq.pipeline.presets import parse_shapes
     from onnxq.report.statistics import ranges
     from onnxq.report.table import parse_size
 
@@ -70,6 +72,7 @@ def calibrate(
             engine=engine,
             observing=Options(memory=bound, providers=providers, skip_bad=skip_bad, batch=batch),
             state=parse_state(state or ()),
+            shapes=None if fix_shapes is None else parse_shapes(fix_shapes),
             preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
             limit=limit,
             seed=seed,

@@ -11,6 +11,7 @@ __all__ = [
     "DataFor",
     "DumpAfter",
     "Explain",
+    "FixShapes",
     "Json",
     "Limit",
     "Model",
@@ -67,6 +68,14 @@ State = Annotated[
         "--state",
         metavar="OUT=IN",
         help="The output that a step of a sequence hands to an input of the next; may be repeated.",
+    ),
+]
+FixShapes = Annotated[
+    str | None,
+    typer.Option(
+        "--fix-shapes",
+        metavar="AXES",
+        help="Lengths of open axes, such as 'batch=1, sequence=576'; samples: as in the first sample.",
     ),
 ]
 Checkpoints = Annotated[

@@ -20,7 +20,9 @@ def quantize(
     data: opt.OptionalData = None,
     stats: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Ranges from `onnxq calibrate` with the same target and options."),
+        typer.Option(
+            metavar="FILE", help="Ranges from `onnxq calibrate` with the same target, options and shapes."
+        ),
     ] = None,
     target: opt.TargetName = "generic-int8",
     form: Annotated[
@@ -28,7 +30,8 @@ def quantize(
         typer.Option(help="What to make; by default what the target takes."),
     ] = None,
     io: Annotated[
-        Literal["float", "int8"], typer.Option(help="What the model takes and gives; int8: codes.")
+        Literal["float", "int8"],
+        typer.Option(help="What a Q/DQ or QOperator model takes and gives; int8: codes, as integers always."),
     ] = "float",
     scales: Annotated[
         Literal["auto", "as-is", "equalize", "smooth", "both"],
@@ -54,13 +57,7 @@ def quantize(
     options: opt.Options = "",
     recipe: opt.Recipe = None,
     state: opt.State = None,
-    fix_shapes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AXES",
-            help="Lengths of open axes, such as 'batch=1, sequence=576'; samples: as in the first sample.",
-        ),
-    ] = None,
+    fix_shapes: opt.FixShapes = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,

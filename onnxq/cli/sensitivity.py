@@ -23,6 +23,7 @@ def sensitivity(
         int, typer.Option(metavar="N", min=1, help="Measure errors on N of the samples, evenly spread.")
     ] = 8,
     picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the layers as bars.")] = None,
+    fix_shapes: opt.FixShapes = None,
     preprocess: opt.Preprocess = None,
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
@@ -36,6 +37,7 @@ def sensitivity(
     from onnxq import api
     from onnxq.data.preprocessing import Preprocessing
     from onnxq.files import write_atomically
+    from onnxq.pipeline.presets import parse_shapes
     from onnxq.report.sensitivity import as_dict, tables
     from onnxq.report.sensitivity import picture as draw
 
@@ -48,6 +50,7 @@ def sensitivity(
             target=target,
             options=options,
             measured=samples,
+            shapes=None if fix_shapes is None else parse_shapes(fix_shapes),
             preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
             limit=limit,
             seed=seed,

@@ -15,15 +15,15 @@ from onnxq.calibration.statistics import Statistic
 from onnxq.calibration.store import StatisticsFile
 from onnxq.data.preprocessing import Preprocessing
 from onnxq.data.source import Source
-from onnxq.doors.inputs import load_samples
-from onnxq.doors.run import run
+from onnxq.doors.inputs import load_samples, open_model
+from onnxq.errors import UsageError
 from onnxq.evaluate.compare import compare as compare_models
 from onnxq.evaluate.comparison import Comparison
 from onnxq.graph.numeric import Array
 from onnxq.model_io import ModelSource
 from onnxq.pipeline.context import Context, Progress, silent
-from onnxq.pipeline.presets import preparation, quantizing
-from onnxq.pipeline.runner import check_run
+from onnxq.pipeline.presets import Shapes, fixing, preparation, quantizing
+from onnxq.pipeline.runner import check_run, run_pipeline
 from onnxq.pipeline.spec import parse
 from onnxq.quant.plan import Plan
 from onnxq.targets.target import Target, load_target
@@ -41,16 +41,26 @@ class Planner(Protocol):
     def plan(self, model: ir.Model, context: Context, /) -> Plan: ...
 
 
-def plan(model: ModelSource, target: str | Target = "generic-int8", options: str = "") -> Plan:
-    """What ``quantize`` would do to a model, decided without running it and without any data.
+def plan(
+    model: ModelSource,
+    target: str | Target = "generic-int8",
+    options: str = "",
+    *,
+    shapes: Shapes | None = None,
+    data: Source | None = None,
+) -> Plan:
+    """What ``quantize`` would do to a model, decided without running it.
+
+    ``shapes`` is as for ``quantize``; only ``samples`` needs ``data``, of which the first sample is read.
 
     Raises:
         OnnxqError: the model cannot be read or prepared, or the target or options are wrong.
     """
     wanted = target if isinstance(target, Target) else load_target(target)
+    if data is not None and shapes != "samples":
+        raise UsageError("plan reads data for shapes='samples' only, as nothing else needs samples")
     planner = _planner(options, wanted)
-    prepared = run(model, preparation(wanted), target=wanted).model
-    return planner.plan(prepared, Context(wanted))
+    return planner.plan(_prepared(model, wanted, shapes, data), Context(wanted))
 
 
 def calibrate(
@@ -63,6 +73,7 @@ def calibrate(
     engine: str | None = None,
     observing: Options | None = None,
     state: Mapping[str, str] | None = None,
+    shapes: Shapes | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -72,14 +83,14 @@ def calibrate(
 
     Give the result to ``quantize(statistics=…)``. ``path`` is written at checkpoints and at the end; a file
     that is there already is continued. ``engine`` spreads the samples: ``local:4``, ``ray``,
-    ``ray://host:10001``. ``state`` is as for :func:`load_samples`.
+    ``ray://host:10001``. ``state`` is as for :func:`load_samples`, ``shapes`` as for ``quantize``.
 
     Raises:
         OnnxqError: ModelError, DataError, TargetError or UsageError with one clear message.
     """
     wanted = target if isinstance(target, Target) else load_target(target)
     planner, chosen = _planner(options, wanted), None if engine is None else open_engine(engine)
-    prepared = run(model, preparation(wanted), target=wanted).model
+    prepared = _prepared(model, wanted, shapes, data, state, preprocessing)
     names = planner.plan(prepared, Context(wanted)).measured
     samples = load_samples(prepared, data, state=state, preprocessing=preprocessing, limit=limit, seed=seed)
     wants: dict[str, Statistic] = {name: Histogram() for name in names}
@@ -96,6 +107,7 @@ def sensitivity(
     target: str | Target = "generic-int8",
     options: str = "",
     measured: int = 8,
+    shapes: Shapes | None = None,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -112,7 +124,7 @@ def sensitivity(
     wanted = target if isinstance(target, Target) else load_target(target)
     steps = parse(quantizing(wanted, options=options))
     check_run(steps, Context(wanted))
-    prepared = run(model, preparation(wanted), target=wanted).model
+    prepared = _prepared(model, wanted, shapes, data, preprocessing=preprocessing)
     samples = load_samples(prepared, data, preprocessing=preprocessing, limit=limit, seed=seed)
     inserter = next(p for p in steps.passes() if isinstance(p, Inserter))
     return rank(prepared, Context(wanted, samples, seed, progress), inserter, measured)
@@ -152,6 +164,24 @@ def compare(
         optimize=optimize,
         progress=progress,
     )
+
+
+def _prepared(
+    model: ModelSource,
+    target: Target,
+    shapes: Shapes | None,
+    data: Source | None = None,
+    state: Mapping[str, str] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> ir.Model:
+    """The model as insert-qdq finds it; of ``data`` the first sample is read, for ``samples`` as shapes."""
+    steps = parse(fixing(shapes) + preparation(target))
+    check_run(steps, Context(target))
+    source, _ = open_model(model)
+    first = None
+    if shapes == "samples" and data is not None:
+        first = load_samples(source, data, state=state, preprocessing=preprocessing, limit=1)
+    return run_pipeline(source.clone(), steps, Context(target, first)).model
 
 
 def _planner(options: str, target: Target) -> Planner:

@@ -188,7 +188,7 @@ def quantizing(
     expand = f"{suit}{older}"
     if level in ("O1", "O2"):
         return _dynamic(str(level), f"{preparation(target)}, {_SMOOTH}", expand, form == "qdq", options, io)
-    others = "others=float" if level == "O3" and "others=" not in options else ""
+    others = f"others={_beside_products(target, form)}" if level == "O3" and "others=" not in options else ""
     options = f"{others} {options}".strip()
     smooth = f"{_SMOOTH}, " if level == "O3" else ""
     ending = {
@@ -200,6 +200,18 @@ def quantizing(
     fold = f"fold-fake-quant{{bias={bias}}}" if bias else "fold-fake-quant"
     codes = ", strip-io, finish" if io == "int8" and form != "integer" else ""
     return f"{preparation(target, scales)}, {insert}, {ROUNDING[rounding]}{fold}, {ending}{codes}"
+
+
+def _beside_products(target: Target, form: str) -> str:
+    """What all but the products compute on: floats, or 16 bits where nothing may be float."""
+    if form != "integer":
+        return "float"
+    if target.wide is None:
+        raise UsageError(
+            "O3 keeps all but products in float, or in 16 bits where nothing may be: "
+            f"target {target.name} has none"
+        )
+    return str(target.wide)
 
 
 _SMOOTH = "smooth{insert=true others=float}"

@@ -84,10 +84,10 @@ def check_shapes(model: ir.Model, target: Target) -> None:
             if isinstance(axis, ir.SymbolicDim) and axis.value
         }
     )
-    example = "|".join(f"'{name}=1'" for name in names)
+    example, short = "|".join(f"'{name}=1'" for name in names), ", ".join(f"{name}=1" for name in names)
     raise TargetError(
-        f"target {target.name} takes static shapes only, but input {found}: fix them first with the pass "
-        f"fix-shapes{{axes={example}}}, or with fix-shapes alone for the shapes of the calibration samples"
+        f"target {target.name} takes static shapes only, but input {found}: fix them with --fix-shapes "
+        f"samples or --fix-shapes '{short}', which put the pass fix-shapes{{axes={example}}} in front"
     )
 
 

@@ -18,13 +18,14 @@ from onnxq.quant.operators import (
 )
 from onnxq.quant.plan import Role, ValueDecision
 from onnxq.quant.recipe import NOTHING, Choices, Wish
-from onnxq.quant.recurrent import same_in_all_steps
+from onnxq.quant.recurrent import cell_format, is_in_cell, same_in_all_steps
 from onnxq.quant.scale_groups import ScaleGroups
 from onnxq.targets.target import Range, Target
 
 __all__ = ["ValuePlacement", "first_output"]
 
 _DECODES = "decodes outputs of the model"
+_ADDS_UP = "in recurrent cells, which add up over time"
 
 
 def first_output(node: ir.Node) -> str:
@@ -67,6 +68,8 @@ class ValuePlacement:
         self.asked = self._asked()
         self.wishes = self._group_wishes()
         self.widened = self._widen(tail)
+        cells = (output for node in quantized if is_in_cell(node) for output in node.outputs)
+        self.in_cells = {self.groups.leader(output) for output in cells if cell_format(target)}
         self.state_ranges = {
             self.groups.leader(value): asked
             for pair in states
@@ -156,8 +159,14 @@ class ValuePlacement:
         fixed = self.state_ranges.get(leader) or self.asked.get(value, NOTHING).range
         fixed = fixed or self._fixed(value, fmt, symmetric)
         readers, follows = self._readers(value), fixed is None and value in self.followers
-        name, group, why = value.name or "", leader.name or "", _DECODES if leader in self.widened else ""
+        name, group, why = value.name or "", leader.name or "", self._why(leader, fmt)
         return ValueDecision(name, role, fmt, group, symmetric, pow2, None, fixed, readers, follows, why)
+
+    def _why(self, leader: ir.Value, fmt: IntFormat) -> str:
+        """Why a format is not the target's usual one, where the target has it so by itself."""
+        if leader in self.widened:
+            return _DECODES
+        return _ADDS_UP if leader in self.in_cells and fmt == cell_format(self.target) else ""
 
     def _group_wishes(self) -> dict[ir.Value, Wish]:
         """What the recipe says of each scale group: of several dtypes the widest."""

@@ -144,10 +144,11 @@ def _left(model: ir.Model, reasons: Mapping[ir.Node, str]) -> Iterator[tuple[ir.
     for node in all_nodes(model):
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
         border = is_op(node, "QuantizeLinear", "DequantizeLinear", "Constant")
+        inside = None if node.graph is model.graph else "bodies of If, Loop and Scan stay float"
         if node in reasons:  # shape inference may have failed, and types be unknown
-            yield node, _root_cause(node) or reasons[node]
+            yield node, _root_cause(node) or inside or reasons[node]
         elif not border and any(is_float_type(value.dtype) for value in values):
-            yield node, _root_cause(node) or _reason(node)
+            yield node, _root_cause(node) or inside or _reason(node)
 
 
 def _root_cause(node: ir.Node) -> str | None:
@@ -160,7 +161,7 @@ def _root_cause(node: ir.Node) -> str | None:
     if not is_op(node, *RECURRENT):
         return None
     layer = layer_of(node)
-    why = layer if isinstance(layer, str) else "run unroll-recurrent before insert-qdq"
+    why = layer if isinstance(layer, str) else "run unroll-recurrent, as --target integer does"
     return f"has no integer form, and is not written out: {why}"
 
 
@@ -187,5 +188,6 @@ def _require_none(model: ir.Model, nodes: Mapping[ir.Node, str], inputs: Mapping
     listed = "\n  ".join([*lines[:SHOWN], *more])
     raise CheckError(
         f"lower-integer leaves {len(lines)} float places, expected none:\n  {listed}\n"
-        "Quantize them, or pass lower-integer{allow_float=true} to keep them as float islands."
+        "Quantize them (quantize --target integer does so with all that it can), or pass "
+        "lower-integer{allow_float=true} to keep them as float islands."
     )

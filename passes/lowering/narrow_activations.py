@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, consumers, get_input, is_op
+from onnxq.graph.match import constant, consumers, get_input, is_op, producer
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes
 from onnxq.pipeline.base import Contract, Pass
@@ -17,8 +17,11 @@ from onnxq.quant.formats import IntFormat
 from onnxq.quant.operators import LINEAR
 from onnxq.quant.qdq import parameters, qparams_of
 from onnxq.quant.qparams import QParams
+from onnxq.words import plural
 
 __all__ = ["NarrowActivations"]
+
+_INT32 = ir.DataType.INT32
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class NarrowActivations(Pass):
     decoding of boxes 16 bits (``wide_tail``). It costs the accuracy that these were for, and warns of it.
     Scales that are powers of two are multiplied by 256, which cuts off the upper 0.4 % of the range.
 
-    An operand of Conv, ConvTranspose, Gemm or MatMul keeps its codes, because the integers of a bias hang on
-    their scale; so do inputs and outputs of the model that are codes, and scales per channel.
+    An operand of a Conv, ConvTranspose, Gemm or MatMul with a bias of int32 keeps its codes, because that
+    hangs on their scale; so do inputs and outputs of the model that are codes, and scales per channel.
     """
 
     name: ClassVar[str] = "narrow-activations"
@@ -54,7 +57,7 @@ class NarrowActivations(Pass):
             narrowed.append(codes.name or "")
         if narrowed:
             warnings.warn(
-                f"narrow-activations gives {len(narrowed)} values 8 bits in place of 16, such as "
+                f"narrow-activations gives {plural(len(narrowed), 'value')} 8 bits in place of 16, such as "
                 f"'{narrowed[0]}': measure what it costs, or lower for a dialect that has words for them",
                 stacklevel=2,
             )
@@ -68,9 +71,18 @@ def _why_not(codes: ir.Value, qparams: QParams) -> str | None:
         return "its codes are an input or output of the model"
     if not all(is_op(reader, "DequantizeLinear") and _same(reader, qparams) for reader in readers):
         return "something else than a DequantizeLinear of the same scale reads its codes"
-    if any(is_op(user, *LINEAR) for reader in readers for user in consumers(reader.outputs[0])):
+    if any(_has_bias(user) for reader in readers for user in consumers(reader.outputs[0])):
         return "a linear operator reads it, on whose scale its bias hangs"
     return None
+
+
+def _has_bias(node: ir.Node) -> bool:
+    """Whether integers are added to a linear operator's products: its own bias, or an Add behind it."""
+    if not is_op(node, *LINEAR):
+        return False
+    adds = [user for user in consumers(node.outputs[0]) if is_op(user, "Add")]
+    makers = [producer(n, i, "DequantizeLinear") for n in (node, *adds) for i in range(len(n.inputs))]
+    return any(dq is not None and dq.inputs[0] is not None and dq.inputs[0].dtype == _INT32 for dq in makers)
 
 
 def _same(node: ir.Node, qparams: QParams) -> bool:

@@ -131,10 +131,14 @@ class InsertQdq(Pass):
         for node in decisions.nodes:
             if not node.quantized:
                 rw.skip(f"{node.op} (output '{node.node}')", node.reason)
-        _raise_opset(rw, decisions)
-        values = named_values(rw.model)
-        constants = constant_ranges(decisions, values)
+        raising = _opset_too_low(rw.model, decisions)
+        constants = constant_ranges(decisions, named_values(rw.model))
+        # Before the opset changes: statistics are those of the model as it came.
         measured = measured_ranges(rw.model, decisions, get_method(self.method), context)
+        if raising:
+            relabel(rw.model, SIXTEEN_BIT_OPSET)
+            rw.adopt(rw.model)
+        values = named_values(rw.model)
         makers = {name: maker for name, value in values.items() if (maker := producer(value)) is not None}
         shared: dict[str, list[ir.Value]] = {}
         for decision, qparams in resolve(decisions, constants, measured):
@@ -222,17 +226,19 @@ def _bits(wanted: int, target: Target) -> int:
     raise UsageError(f"insert-qdq: recurrent is {wanted}; target {target.name} takes {listed} bits")
 
 
-def _raise_opset(rw: Rewriter, decisions: Plan) -> None:
-    """16-bit Q/DQ exists from opset 21 on."""
-    wide = any(d.format.bits == 16 for d in decisions.values)
-    if not wide or opset(rw.model) >= SIXTEEN_BIT_OPSET:
-        return
-    if reasons := can_relabel(rw.model, SIXTEEN_BIT_OPSET):
+def _opset_too_low(model: ir.Model, decisions: Plan) -> bool:
+    """Whether the plan has values of 16 bits in a model from before opset 21, which brought their Q/DQ.
+
+    Raises:
+        ModelError: the model cannot be raised.
+    """
+    if opset(model) >= SIXTEEN_BIT_OPSET or not any(d.format.bits == 16 for d in decisions.values):
+        return False
+    if reasons := can_relabel(model, SIXTEEN_BIT_OPSET):
         raise ModelError(
             f"16-bit values need opset {SIXTEEN_BIT_OPSET}, but the model cannot be raised: {reasons[0]}"
         )
-    relabel(rw.model, SIXTEEN_BIT_OPSET)
-    rw.adopt(rw.model)
+    return True
 
 
 def _refuse_nothing(decisions: Plan, model: ir.Model) -> None:

@@ -68,6 +68,31 @@ def test_plan_follows_target_and_options(onnxq: Run, small: Path) -> None:
     assert "RUNS ON" not in onnxq("plan", small / "model.onnx", "--values").out
 
 
+def test_plan_knows_the_lengths_that_quantize_is_given(onnxq: Run, tmp_path: Path) -> None:
+    """A recurrent network is written out as its steps where their number is known."""
+    text = f"""{HEAD} g (float[N,T,2] x) => (float[1,N,3] y) {{
+        t = Transpose <perm = [1,0,2]> (x)
+        Y, y = RNN <hidden_size = 3> (t, W, R)
+    }}"""
+    model, data = tmp_path / "model.onnx", tmp_path / "x.npy"
+    write_model(model, text, W=weights(1, 3, 2), R=weights(1, 3, 3))
+    np.save(data, weights(1, 4, 2))
+    plan = ["plan", model, "--target", "integer"]
+    assert " RNN " in onnxq(*plan).out
+    fixed = onnxq(*plan, "--fix-shapes", "N=1, T=4")
+    assert fixed.code == 0, fixed.err
+    assert " RNN " not in fixed.out
+    of_samples = ["--fix-shapes", "samples", "--data", data]
+    assert onnxq(*plan, *of_samples).out == fixed.out
+    assert " Tanh " in onnxq("sensitivity", model, "--target", "integer", *of_samples).out
+    for wrong, why in (
+        (["--fix-shapes", "samples"], "there is none: pass --data"),
+        (["--data", data], "--data for --fix-shapes samples only"),
+    ):
+        done = onnxq(*plan, *wrong)
+        assert (done.code, why in done.err) == (2, True), done.err
+
+
 def test_run_ends_where_it_is_told(onnxq: Run, small: Path) -> None:
     out = small / "out.onnx"
     words = ["-p", "prepare, insert-qdq", "--data", small / "data", "-o", out]
@@ -115,6 +140,17 @@ def test_statistics_are_kept_shown_and_not_merged_with_themselves(onnxq: Run, sm
     done = onnxq("stats", "merge", file, file, "-o", small / "sum.stats.npz")
     assert done.code == 2
     assert "would count twice" in done.err
+
+
+@pytest.mark.parametrize("options", ["", "activation=int16"])
+def test_statistics_are_those_that_quantize_measures(onnxq: Run, small: Path, options: str) -> None:
+    file, files = small / "model.stats.npz", (small / "measured.onnx", small / "kept.onnx")
+    same = [small / "model.onnx", "--data", small / "data", "--options", options, "--fix-shapes", "samples"]
+    assert onnxq("calibrate", *same, "-o", file).code == 0
+    assert onnxq("quantize", *same, "-o", files[0]).code == 0
+    done = onnxq("quantize", *same, "--stats", file, "-o", files[1])
+    assert done.code == 0, done.err
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_compare_lists_the_worst_first_and_fails_below_a_limit(onnxq: Run, small: Path) -> None:

@@ -114,7 +114,7 @@ def test_debug_shows_the_traceback(onnxq: Run, words: list[str]) -> None:
 
 
 def test_a_defect_is_called_one(onnxq: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise KeyError("oops")
 
     monkeypatch.setattr(api, "plan", broken)
@@ -126,7 +126,7 @@ def test_a_defect_is_called_one(onnxq: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_ctrl_c_ends_quietly(onnxq: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(api, "plan", interrupted)

@@ -31,6 +31,18 @@ def test_products_become_integers_and_the_rest_keeps_the_signal(
     assert json.loads(found.out)["outputs"][0]["sqnr_db"] > decibels
 
 
+def test_strict_integers_have_16_bits_where_the_rest_stays_float(onnxq: Run, tmp_path: Path) -> None:
+    made = tmp_path / "made.onnx"
+    done = onnxq("quantize", VIT, "-o", made, *DATA, "--smooth", "O3", "--target", "integer")
+    assert done.code == 0, done.err
+    assert onnxq("verify", "--integer-only", made).code == 0
+    found = onnxq("compare", VIT, made, "--data", DIGITS / "test.npy", "--limit", "128", "--json")
+    assert json.loads(found.out)["outputs"][0]["sqnr_db"] > 35
+    narrow = ("--target", "tensorrt", "--form", "integer")
+    done = onnxq("quantize", VIT, "-o", made, *DATA, "--smooth", "O3", *narrow)
+    assert (done.code, "nothing may be: target tensorrt has none" in done.err) == (2, True)
+
+
 def test_the_preset_is_what_quantize_runs(onnxq: Run, tmp_path: Path) -> None:
     files = tmp_path / "a.onnx", tmp_path / "b.onnx"
     assert onnxq("quantize", VIT, "-o", files[0], *DATA, "--smooth", "O2", "--proof", "0").code == 0

@@ -121,6 +121,16 @@ def test_a_range_for_a_state_is_that_of_its_group() -> None:
         api.plan(_model(STREAM), "integer", "state='Yc=initial_c'")
 
 
+def test_cells_say_why_they_are_wide_and_narrow_for_32_bits() -> None:
+    data = [STREAM.feeds(seed) for seed in range(4)]
+    qdq = api.quantize(_model(STREAM), data, target="integer", form="qdq", state=STATE, proof=0)
+    wide = [d for d in qdq.plan.values if d.format.bits == 16]
+    assert {d.why for d in wide} == {"in recurrent cells, which add up over time"}
+    with pytest.warns(UserWarning, match=f"narrow-activations gives {len(wide)} values 8 bits"):
+        strict = api.run(qdq.model, "lower-int32").model
+    assert float_tensors(strict) == []
+
+
 def test_open_axes_are_named_with_the_remedy_which_helps() -> None:
     proto = STREAM.model()
     proto.graph.node.append(onnx.helper.make_node("Relu", ["Y"], ["Z"]))

@@ -134,12 +134,18 @@ def test_the_range_stays(
     onnx.checker.check_model(ir.to_proto(made.model), full_check=True)
 
 
-def test_what_a_linear_operator_reads_keeps_its_codes(onnx_text: Text) -> None:
-    model = onnx_text("""g (float[2,3] x) => (float[2,3] y) <float s = {0.5}, uint16 z = {7}, float[3,3] W> {
+def test_what_a_bias_hangs_on_keeps_its_codes(onnx_text: Text) -> None:
+    text = """g (float[2,3] x) => (float[2,3] y)
+    <float s = {0.5}, uint16 z = {7}, float[3,3] W, int32[3] b = {1, 2, 3}> {
         c = QuantizeLinear (x, s, z)
         d = DequantizeLinear (c, s, z)
-        y = MatMul (d, W)
-    }""")
-    made = NarrowActivations().run(model, Context())
+        m = MatMul (d, W)
+        e = DequantizeLinear (b, s)
+        y = Add (m, e)
+    }"""
+    made = NarrowActivations().run(onnx_text(text), Context())
     assert made.edits == 0
     assert "on whose scale its bias hangs" in made.skips[0].reason
+    with pytest.warns(UserWarning, match="gives 1 value 8 bits"):
+        free = NarrowActivations().run(onnx_text(text.replace("Add (m, e)", "Add (m, x)")), Context())
+    assert free.edits > 0
