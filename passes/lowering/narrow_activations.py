@@ -1,7 +1,7 @@
 """8 bits for activations of 16."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -13,9 +13,10 @@ from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
+from onnxq.quant.bias import bias_place
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.operators import LINEAR
-from onnxq.quant.qdq import parameters, qparams_of
+from onnxq.quant.qdq import dequantized, parameters, qparams_of
 from onnxq.quant.qparams import QParams
 
 __all__ = ["NarrowActivations"]
@@ -31,8 +32,8 @@ class NarrowActivations(Pass):
     decoding of boxes 16 bits (``wide_tail``). It costs the accuracy that these were for, and warns of it.
     Scales that are powers of two are multiplied by 256, which cuts off the upper 0.4 % of the range.
 
-    An operand of Conv, ConvTranspose, Gemm or MatMul keeps its codes, because the integers of a bias hang on
-    their scale; so do inputs and outputs of the model that are codes, and scales per channel.
+    The int32 bias of a Conv, ConvTranspose, Gemm or MatMul follows the scale of what this reads. Inputs and
+    outputs of the model that are codes stay as they are, and so do scales per channel.
     """
 
     name: ClassVar[str] = "narrow-activations"
@@ -68,8 +69,6 @@ def _why_not(codes: ir.Value, qparams: QParams) -> str | None:
         return "its codes are an input or output of the model"
     if not all(is_op(reader, "DequantizeLinear") and _same(reader, qparams) for reader in readers):
         return "something else than a DequantizeLinear of the same scale reads its codes"
-    if any(is_op(user, *LINEAR) for reader in readers for user in consumers(reader.outputs[0])):
-        return "a linear operator reads it, on whose scale its bias hangs"
     return None
 
 
@@ -81,6 +80,8 @@ def _same(node: ir.Node, qparams: QParams) -> bool:
 def _narrow(node: ir.Node, codes: ir.Value, qparams: QParams, rw: Rewriter) -> None:
     small, array = _narrower(qparams), constant(codes)
     nodes = list(_pair(node, codes))
+    for linear in dict.fromkeys(_linear_readers(nodes)):
+        _follow(linear, float(small.scale / qparams.scale), rw)
     scale, zero_point = parameters(rw, small, codes.name or "codes")
     for one in nodes:
         rw.set_input(one, 1, scale)
@@ -97,6 +98,28 @@ def _pair(node: ir.Node, codes: ir.Value) -> Iterator[ir.Node]:
     if is_op(node, "QuantizeLinear"):
         yield node
     yield from consumers(codes)
+
+
+def _linear_readers(nodes: Sequence[ir.Node]) -> Iterator[ir.Node]:
+    """Who multiplies what some of the nodes dequantize."""
+    for node in nodes:
+        uses = node.outputs[0].uses() if is_op(node, "DequantizeLinear") else ()
+        yield from (use.node for use in uses if is_op(use.node, *LINEAR) and use.idx < 2)
+
+
+def _follow(linear: ir.Node, factor: float, rw: Rewriter) -> None:
+    """Give the int32 bias of a linear operator a scale that is ``factor`` times as large."""
+    holder, index = bias_place(linear)
+    bias = None if index is None else dequantized(get_input(holder, index))
+    codes = None if bias is None else constant(bias[0].inputs[0])
+    if index is None or bias is None or codes is None or codes.dtype != np.int32:
+        return
+    qparams = replace(bias[1], scale=(bias[1].scale * np.float32(factor)).astype(np.float32))
+    name = bias[0].outputs[0].name or "bias"
+    fewer = rw.const(np.rint(codes / factor).astype(np.int32), name)
+    inputs = [fewer, *parameters(rw, qparams, name)]
+    attributes = dict(bias[0].attributes)
+    rw.set_input(holder, index, rw.op("DequantizeLinear", inputs, attributes, like=bias[0].outputs[0]))
 
 
 def _narrower(qparams: QParams) -> QParams:
