@@ -26,6 +26,7 @@ __all__ = [
     "BiasSite",
     "accumulator_qparams",
     "bias_codes",
+    "bias_place",
     "find_bias",
     "finer_scale",
     "roomy_scale",
@@ -59,11 +60,16 @@ class BiasSite:
     groups: int
 
 
+def bias_place(node: ir.Node) -> tuple[ir.Node, int | None]:
+    """Who reads the bias of a linear node, itself or the Add behind it, as which input."""
+    if (add := bias_add(node)) is None:
+        return node, operands(node).bias
+    return add, 0 if add.inputs[1] is node.outputs[0] else 1
+
+
 def find_bias(node: ir.Node) -> BiasSite | str | None:
     """The float bias of a linear node; the reason where it has to stay float, None where there is none."""
-    holder, index = (add, 1) if (add := bias_add(node)) is not None else (node, operands(node).bias)
-    if holder is add and add is not None and add.inputs[1] is node.outputs[0]:
-        index = 0
+    holder, index = bias_place(node)
     value = None if index is None else get_input(holder, index)
     bias = constant(value)
     data, weight = dequantized(get_input(node, 0)), dequantized(get_input(node, 1))

@@ -44,7 +44,7 @@ def kind(node: ir.Node, target: Target) -> Kind:
         return Kind.COMPUTE
     if is_op(node, "Max", "Min") and not _cuts_within(node):
         return Kind.FLOAT
-    if is_op(node, "Pad") and target.form == "integer" and np.isfinite(_fill(node) or 0.0):
+    if is_op(node, "Pad") and _pads_with_codes(target) and np.isfinite(_fill(node) or 0.0):
         return Kind.COMPUTE if _fill(node) else Kind.MOVE
     return Kind.MOVE if is_op(node, *target.move) else Kind.FLOAT
 
@@ -82,6 +82,10 @@ def is_quantized_already(value: ir.Value) -> bool:
     return is_op(producer(value), "DequantizeLinear") or any(
         is_op(use.node, "QuantizeLinear") and use.idx == 0 for use in value.uses()
     )
+
+
+def _pads_with_codes(target: Target) -> bool:
+    return target.form == "integer" and "Pad" in target.move
 
 
 def _fill(node: ir.Node) -> float | None:

@@ -47,5 +47,4 @@ def is_in_cell(node: ir.Node) -> bool:
 
 def cell_format(target: Target) -> IntFormat | None:
     """What the values of cells have, where that is wider than other activations."""
-    wide = IntFormat(target.recurrent_bits, target.activation.signed)
-    return wide if wide.bits > target.activation.bits and wide in target.activations else None
+    return target.wide if target.recurrent_bits > target.activation.bits else None

@@ -83,13 +83,14 @@ def _spelled(part: str, letters: Sequence[str]) -> str:
 
 
 def _stretches(node: ir.Node, equation: Equation) -> bool:
-    """Whether one letter is 1 in one operand and longer in the other."""
+    """Whether one letter is 1 in one operand and longer in the other, or may be."""
     sizes = [
-        {c: dim for c, dim in zip(letters, list(value.shape or ()), strict=True) if isinstance(dim, int)}
+        dict(zip(letters, (n if isinstance(n, int) else None for n in value.shape or ()), strict=True))
         for value, letters in zip(node.inputs, (equation.left, equation.right), strict=True)
         if value is not None
     ]
-    return any(sizes[0][c] != sizes[1][c] for c in sizes[0] if c in sizes[1])
+    pairs = [(a, sizes[1][c]) for c, a in sizes[0].items() if c in sizes[1]]
+    return any(a != b and (1 in (a, b) or None not in (a, b)) for a, b in pairs)
 
 
 def write_einsum(node: ir.Node, equation: Equation, rw: Rewriter) -> ir.Value:

@@ -23,7 +23,7 @@ def compact_recipe(node: ir.Node, opset: int) -> Recipe | None:
 
     That is so for other operators, for a dtype that is not known, for normalizations of other dtypes than
     float32, with further outputs, or over axes that cannot be counted from the end, and for those of groups
-    whose scales are computed.
+    whose scales are computed, or whose channels do not make so many groups.
     """
     x, write = get_input(node, 0), _RECIPES.get(node.op_type)
     if x is None or x.dtype is None or write is None:
@@ -47,8 +47,11 @@ def _axes(node: ir.Node, x: ir.Value) -> list[int] | None:
 
 def _one_gain_a_channel(node: ir.Node, x: ir.Value) -> bool:
     """Whether a GroupNormalization is that of opset 21: up to 20 it had one gain a group."""
-    given, channels = constants(node.inputs[1:]), None if x.shape is None else x.shape[1]
-    return given is not None and isinstance(channels, int) and all(a.size == channels for a in given)
+    given, dims = constants(node.inputs[1:]), list(x.shape or ())
+    if given is None or len(dims) < 2 or not isinstance(channels := dims[1], int):
+        return False
+    groups = node.attributes.get_int("num_groups", 0) or 0
+    return all(a.size == channels for a in given) and groups > 0 and channels > 0 == channels % groups
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 RECURRENT = tuple(GATES)
 
+_WAYS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+"""Which directions read the sequence backwards."""
+
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 
 _ALPHA = {
@@ -99,7 +102,7 @@ def layer_of(node: ir.Node) -> Layer | str:
     w, r = weights
     if w is None or r is None or any(_is_computed(get_input(node, i)) for i in (3, 7)):
         return "its weights are computed at run time"
-    if why := _varies(node, steps):
+    if why := _misshapen(node, w, r) or _varies(node, steps):
         return why
     directions = _directions(node, w, r)
     if isinstance(directions, str):
@@ -122,6 +125,22 @@ def _is_computed(value: ir.Value | None) -> bool:
     return value is not None and constant(value) is None
 
 
+def _misshapen(node: ir.Node, w: FloatArray, r: FloatArray) -> str | None:
+    """Whether the weights are others than the direction and the recurrent weights say."""
+    way = node.attributes.get_string("direction", "forward") or "forward"
+    if way not in _WAYS:
+        return f"its direction '{way}' is none of {', '.join(_WAYS)}"
+    count, hidden = len(_WAYS[way]), r.shape[-1] if r.ndim else 0
+    rows, columns = GATES[node.op_type] * hidden, w.shape[-1] if w.ndim else 0
+    wanted = {1: (rows, columns), 2: (rows, hidden), 3: (2 * rows,), 7: (3 * hidden,)}
+    for index, each in wanted.items():
+        shape = (count, *each)
+        found = constant(value := get_input(node, index))
+        if value is not None and found is not None and (found.shape != shape or not hidden):
+            return f"'{value.name}' has the shape {list(found.shape)} where {list(shape)} belongs"
+    return None
+
+
 def _varies(node: ir.Node, steps: int) -> str | None:
     """Whether sequences of one batch may have different lengths."""
     if (lengths := get_input(node, 4)) is None:
@@ -138,8 +157,7 @@ def _directions(node: ir.Node, w: FloatArray, r: FloatArray) -> tuple[Direction,
     count, rows = w.shape[0], GATES[node.op_type] * r.shape[2]
     b, p = constant(get_input(node, 3)), constant(get_input(node, 7))
     biases = np.zeros((count, 2 * rows), w.dtype) if b is None else b
-    backward = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-    flags = backward[node.attributes.get_string("direction", "forward") or "forward"]
+    flags = _WAYS[node.attributes.get_string("direction", "forward") or "forward"]
     functions = _functions(node, len(flags))
     if isinstance(functions, str):
         return functions
@@ -164,6 +182,8 @@ def _functions(node: ir.Node, directions: int) -> tuple[Function, ...] | str:
     known = {name.lower(): name for name in _FUNCTIONS}
     if unknown := [name for name in names if name.lower() not in known]:
         return f"its activation {unknown[0]} is none of {', '.join(sorted(_FUNCTIONS))}"
+    if len(names) != (wanted := len(_DEFAULTS[node.op_type]) * directions):
+        return f"it names {len(names)} activations where {wanted} belong"
     spelled = [known[name.lower()] for name in names]
     alphas = list(_numbers(node.attributes.get_floats("activation_alpha", None), spelled, _ALPHA))
     betas = list(_numbers(node.attributes.get_floats("activation_beta", None), spelled, _BETA))

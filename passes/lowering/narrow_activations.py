@@ -1,27 +1,26 @@
 """8 bits for activations of 16."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxq.graph.match import constant, consumers, get_input, is_op, producer
+from onnxq.graph.match import constant, consumers, get_input, is_op
 from onnxq.graph.rewriter import Rewriter
 from onnxq.graph.scopes import all_nodes
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
+from onnxq.quant.bias import bias_place
 from onnxq.quant.formats import IntFormat
 from onnxq.quant.operators import LINEAR
-from onnxq.quant.qdq import parameters, qparams_of
+from onnxq.quant.qdq import dequantized, parameters, qparams_of
 from onnxq.quant.qparams import QParams
 from onnxq.words import plural
 
 __all__ = ["NarrowActivations"]
-
-_INT32 = ir.DataType.INT32
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class NarrowActivations(Pass):
     decoding of boxes 16 bits (``wide_tail``). It costs the accuracy that these were for, and warns of it.
     Scales that are powers of two are multiplied by 256, which cuts off the upper 0.4 % of the range.
 
-    An operand of a Conv, ConvTranspose, Gemm or MatMul with a bias of int32 keeps its codes, because that
-    hangs on their scale; so do inputs and outputs of the model that are codes, and scales per channel.
+    The int32 bias of a Conv, ConvTranspose, Gemm or MatMul follows the scale of what this reads. Inputs and
+    outputs of the model that are codes stay as they are, and so do scales per channel.
     """
 
     name: ClassVar[str] = "narrow-activations"
@@ -71,18 +70,7 @@ def _why_not(codes: ir.Value, qparams: QParams) -> str | None:
         return "its codes are an input or output of the model"
     if not all(is_op(reader, "DequantizeLinear") and _same(reader, qparams) for reader in readers):
         return "something else than a DequantizeLinear of the same scale reads its codes"
-    if any(_has_bias(user) for reader in readers for user in consumers(reader.outputs[0])):
-        return "a linear operator reads it, on whose scale its bias hangs"
     return None
-
-
-def _has_bias(node: ir.Node) -> bool:
-    """Whether integers are added to a linear operator's products: its own bias, or an Add behind it."""
-    if not is_op(node, *LINEAR):
-        return False
-    adds = [user for user in consumers(node.outputs[0]) if is_op(user, "Add")]
-    makers = [producer(n, i, "DequantizeLinear") for n in (node, *adds) for i in range(len(n.inputs))]
-    return any(dq is not None and dq.inputs[0] is not None and dq.inputs[0].dtype == _INT32 for dq in makers)
 
 
 def _same(node: ir.Node, qparams: QParams) -> bool:
@@ -93,6 +81,8 @@ def _same(node: ir.Node, qparams: QParams) -> bool:
 def _narrow(node: ir.Node, codes: ir.Value, qparams: QParams, rw: Rewriter) -> None:
     small, array = _narrower(qparams), constant(codes)
     nodes = list(_pair(node, codes))
+    for linear in dict.fromkeys(_linear_readers(nodes)):
+        _follow(linear, float(small.scale / qparams.scale), rw)
     scale, zero_point = parameters(rw, small, codes.name or "codes")
     for one in nodes:
         rw.set_input(one, 1, scale)
@@ -109,6 +99,28 @@ def _pair(node: ir.Node, codes: ir.Value) -> Iterator[ir.Node]:
     if is_op(node, "QuantizeLinear"):
         yield node
     yield from consumers(codes)
+
+
+def _linear_readers(nodes: Sequence[ir.Node]) -> Iterator[ir.Node]:
+    """Who multiplies what some of the nodes dequantize."""
+    for node in nodes:
+        uses = node.outputs[0].uses() if is_op(node, "DequantizeLinear") else ()
+        yield from (use.node for use in uses if is_op(use.node, *LINEAR) and use.idx < 2)
+
+
+def _follow(linear: ir.Node, factor: float, rw: Rewriter) -> None:
+    """Give the int32 bias of a linear operator a scale that is ``factor`` times as large."""
+    holder, index = bias_place(linear)
+    bias = None if index is None else dequantized(get_input(holder, index))
+    codes = None if bias is None else constant(bias[0].inputs[0])
+    if index is None or bias is None or codes is None or codes.dtype != np.int32:
+        return
+    qparams = replace(bias[1], scale=(bias[1].scale * np.float32(factor)).astype(np.float32))
+    name = bias[0].outputs[0].name or "bias"
+    fewer = rw.const(np.rint(codes / factor).astype(np.int32), name)
+    inputs = [fewer, *parameters(rw, qparams, name)]
+    attributes = dict(bias[0].attributes)
+    rw.set_input(holder, index, rw.op("DequantizeLinear", inputs, attributes, like=bias[0].outputs[0]))
 
 
 def _narrower(qparams: QParams) -> QParams:

@@ -185,3 +185,11 @@ def test_certificate_holds_the_multipliers(onnx_text: Text, dialect: str) -> Non
     np.testing.assert_allclose(real, 0.1 * np.array([0.01, 0.02, 0.5]) / 0.05, rtol=2.0**-13)
     assert not [*found.floats, *found.violations, *found.open]
     assert rescaling.word <= (32 if dialect == "int32" else 64)
+
+
+@pytest.mark.parametrize("divisor", ["n = Identity (less)", "n = Neg (more)"])
+def test_a_remainder_of_a_negative_divisor_adds(divisor: str) -> None:
+    body = f"q = Cast <to = 5> (b) {divisor} m = Mod (q, n) y = Sub (q, m)"
+    model = _typed(_model(body, "int16 less = {-7}, int16 more = {7}", "int16"))
+    found = analyze(model).get(model.graph.outputs[0])
+    assert found is None or found.greatest >= max(q - q % -7 for q in range(256)) == 259

@@ -3,7 +3,7 @@
 Where an operand appears twice, or knows another one:
 
     max(x) − x ≥ 0,   x − Relu(x) ≤ 0
-    0 ≤ ⌊low(x)/n⌋·n ≤ x − x mod n ≤ x, for x ≥ 0
+    0 ≤ ⌊low(x)/n⌋·n ≤ x − x mod n ≤ x, for x ≥ 0, n ≥ 1
     Σ T[max(x) − x]/c ≥ T[0]/c                          one element is the maximum
     (r + v/r)/2 ≥ ⌊√v⌋, for r, v ≥ 1                    a step of Newton's method
     |d·(2^B / ⌊√(Σd²·c/n + 1)⌋)| ≤ 2·2^B·√(n/c)         no element is longer than all together
@@ -43,8 +43,12 @@ def _difference(node: ir.Node, analysis: Analysis, found: Interval) -> Interval:
         return Interval(np.maximum(found.low, 0), found.high)
     x, rest = analysis.get(node.inputs[0]), producer(node, 1, "Mod")
     if rest is not None and rest.inputs[0] is node.inputs[0] and x is not None and x.least >= 0:
-        by = scalar(rest.inputs[1])
-        return Interval(x.low * 0 if by is None or by < 1 else x.low - x.low % int(by), x.high)
+        by = analysis.get(rest.inputs[1])
+        if by is None or by.least < 1:
+            return found
+        if by.least < by.greatest:
+            return Interval.of(0, x.greatest)
+        return Interval(x.low - x.low % by.least, x.high)
     positive = producer(node, 1, "Relu")
     if positive is None or positive.inputs[0] is not node.inputs[0] or x is None:
         return found

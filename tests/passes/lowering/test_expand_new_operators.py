@@ -12,6 +12,7 @@ import pytest
 from onnxq.errors import UsageError
 from onnxq.graph.numeric import Array
 from onnxq.graph.outline import outline
+from onnxq.passes.lowering._expansions import compact_recipe
 from onnxq.pipeline.base import Outcome
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.runner import run_pipeline
@@ -115,6 +116,13 @@ def test_the_fusions_undo_it(model: OnnxText, body: str) -> None:
 def test_mish_by_its_definition(rewrite: Rewrite) -> None:
     after = graph("s = Softplus (x) t = Tanh (s) y = Mul (x, t)")
     rewrite("expand-new-operators{opset=17}", before=graph("y = Mish (x)"), after=after)
+
+
+@pytest.mark.parametrize("groups", [0, -1, 3, 10**11])
+def test_groups_that_the_channels_do_not_make_have_no_short_form(model: OnnxText, groups: int) -> None:
+    text = f"y = GroupNormalization <num_groups = {groups}> (v, a, a)"
+    start = model(f"g (float[1,4,6] v) => (float[1,4,6] y) <float[4] a> {{ {text} }}", 21)
+    assert compact_recipe(start.graph.node(0), 20) is None
 
 
 @pytest.mark.parametrize(

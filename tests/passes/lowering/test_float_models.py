@@ -13,6 +13,7 @@ from onnxq import api
 from onnxq.errors import CheckError
 from onnxq.evaluate.certificate import certify
 from onnxq.graph.numeric import Array
+from onnxq.passes.lowering._einsum import read_equation
 from onnxq.runtime import Session
 
 Text = Callable[..., ir.Model]
@@ -149,6 +150,13 @@ def test_an_einsum_is_a_product(onnx_text: Text, equation: str) -> None:
     left, right, axes = EQUATIONS[equation]
     body = f'y = Einsum <equation = "{equation}"> (a, b)'
     _check(onnx_text(f"g (float[{left}] a, float[{right}] b) => (float[{axes}] y) {{ {body} }}"), "fast")
+
+
+def test_an_einsum_may_repeat_an_operand(onnx_text: Text) -> None:
+    """One letter of length 1 where the other operand has any number: no product of two matrices."""
+    body = 'y = Einsum <equation = "...qd,...kd->...qk"> (a, b)'
+    model = onnx_text(f"g (float[1,3,4] a, float[N,5,4] b) => (float[N,3,5] y) {{ {body} }}")
+    assert read_equation(model.graph.node(0)) is None
 
 
 def test_an_einsum_that_is_no_product_is_refused(onnx_text: Text) -> None:

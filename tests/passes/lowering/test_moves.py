@@ -81,6 +81,7 @@ def test_moves_without_qdq_between_them(lower: Lower) -> None:
         (Dialect.FAST, 0, 72, {"Slice", "Max"}),
         (Dialect.FAST, 0, 73, {"MaxPool"}),
         (Dialect.FAST, 1, 0, {"MaxPool"}),
+        (Dialect.FAST, 0, -1, {"MaxPool"}),
         (Dialect.PORTABLE, 0, 0, {"MaxPool"}),
         (Dialect.INT32, 0, 0, {"MaxPool"}),
     ],
@@ -93,8 +94,10 @@ def test_max_pool_is_sliced_where_that_is_faster(
     fewest: int,
     expected: set[str],
 ) -> None:
-    """Of 18 numbers for each image, four comparisons each."""
-    monkeypatch.setattr(wide_moves, "FEWEST", fewest)
+    """Of 18 numbers for each image, four comparisons each; below zero: the window is too long."""
+    monkeypatch.setattr(wide_moves, "FEWEST", max(fewest, 0))
+    if fewest < 0:
+        monkeypatch.setattr(wide_moves, "MOST_SLICES", 3)
     body = f"y = MaxPool <kernel_shape = [2,2], strides = [2,2], ceil_mode = {ceil}> (x)"
     text = f"g (float[N,2,6,6] x) => (float[N,2,3,3] y) {{ {body} }}"
     model = lower(text, lowering=LowerInteger(dialect=dialect))

@@ -20,6 +20,7 @@ NARROW = {
     "padded more behind": ("1,2,6,3", "2,2,4,2", "pads = [1,0,2,1]"),
     "a window larger than the image": ("1,2,3,3", "2,2,5,5", "pads = [2,2,2,2]"),
     "depthwise": ("1,6,4,4", "12,1,3,3", "group = 6, pads = [1,1,1,1]"),
+    "padded as it says": ("1,2,4,4", "2,2,3,3", 'auto_pad = "NOTSET", pads = [1,1,1,1]'),
     "grouped": ("1,4,4,4", "6,2,3,3", "group = 2, pads = [1,1,1,1]"),
     "of any batch": ("N,2,4,4", "2,2,3,3", "pads = [1,1,1,1]"),
     "one pixel": ("1,2,1,1", "2,2,3,3", "pads = [1,1,1,1]"),

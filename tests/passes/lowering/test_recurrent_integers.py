@@ -1,5 +1,6 @@
 """Recurrent networks as strict integers: exact codes, one cell for all steps, states go round as codes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -50,6 +51,35 @@ def test_every_code_is_the_exact_one(case: str, bits: int) -> None:
     assert done.comparison is not None
     assert min(output.sqnr_db for output in done.comparison.outputs) > (24 if bits == 8 else 30)
     check_lowering(ir.to_proto(done.model), np.random.default_rng(0), LowerInteger(), NEAR_TIE_WIDE)
+
+
+@pytest.mark.parametrize("case", ["LSTM", "GRU", "GRU, reset behind", "RNN"])
+def test_cells_of_16_bits_become_integers_of_32(case: str) -> None:
+    """Hidden states of 16 bits, which products read, get 8 like all others."""
+    network = NETWORKS[case]
+    data = [network.feeds(seed) for seed in range(8)]
+    qdq = api.quantize(_model(network), data, target="integer", form="qdq", proof=0).model
+    with pytest.warns(UserWarning, match="narrow-activations gives"):
+        strict = api.run(qdq.clone(), "lower-int32").model
+    assert float_tensors(strict) == []
+    with pytest.warns(UserWarning, match="narrow-activations gives"):
+        narrow = Session(api.run(qdq, "narrow-activations").model, optimize=False, threads=1)
+    meta, session = strict.metadata_props, Session(strict, threads=1)
+    for feeds in data[:2]:
+        codes = {v.name or "": _codes_of(feeds[v.name or ""], meta, v) for v in strict.graph.inputs if v.name}
+        expected = narrow.run(feeds)
+        for name, found in session.run(codes).items():
+            scale, zero = float(meta[f"onnxq.scale.{name}"]), int(meta[f"onnxq.zero_point.{name}"])
+            off = (found.astype(float) - zero) * scale - expected[name]
+            assert np.abs(off).max() < 1.5 * scale, "float32 may round a tie the other way"
+
+
+def _codes_of(real: Array, meta: Mapping[str, str], value: ir.Value) -> Array:
+    scale, zero = float(meta[f"onnxq.scale.{value.name}"]), int(meta[f"onnxq.zero_point.{value.name}"])
+    assert value.dtype is not None
+    dtype = value.dtype.numpy()
+    ends = np.iinfo(dtype)
+    return np.asarray(np.clip(np.rint(real / np.float32(scale)) + zero, ends.min, ends.max), dtype)
 
 
 def test_all_steps_share_scales_and_tables() -> None:

@@ -157,7 +157,31 @@ LEFT_ALONE = {
         'RNN <hidden_size = 1, activations = ["ScaledTanh"]> (x, W, R)',
         "its activation ScaledTanh needs activation_alpha",
     ),
+    "float[3,1,1] x": (
+        'RNN <hidden_size = 1, activations = ["Tanh", "Tanh"]> (x, W, R)',
+        "it names 2 activations where 1 belong",
+    ),
+    "float[4,1,1] x": (
+        'RNN <hidden_size = 1, direction = "bidirectional"> (x, W, R)',
+        "'W' has the shape [1, 1, 1] where [2, 1, 1] belongs",
+    ),
+    "float[5,1,1] x": ('RNN <hidden_size = 1, direction = "up"> (x, W, R)', "its direction 'up' is none of"),
+    "float[6,1,1] x": (
+        "LSTM <hidden_size = 1> (x, W, R)",
+        "'W' has the shape [1, 1, 1] where [1, 4, 1] belongs",
+    ),
 }
+
+
+def test_weights_without_elements_give_no_length(onnx_text: Callable[..., ir.Model]) -> None:
+    """Their shape may say any number."""
+    model = onnx_text("g (float[2,1,1] x) => (float[2,1,1,?] y) { y = RNN (x, W, R) }")
+    for name, shape in (("W", (1, 0, 1)), ("R", (1, 0, 10**12))):
+        value = next(v for v in model.graph.node(0).inputs if v is not None and v.name == name)
+        value.const_value = ir.tensor(np.zeros(shape, np.float32), name=name)
+        value.shape, value.type = ir.Shape(shape), ir.TensorType(ir.DataType.FLOAT)
+        model.graph.initializers.add(value)
+    assert "'W' has the shape [1, 0, 1]" in UnrollRecurrent().run(model, Context()).skips[0].reason
 
 
 @pytest.mark.parametrize("inputs", LEFT_ALONE)

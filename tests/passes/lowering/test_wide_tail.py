@@ -12,12 +12,14 @@ from onnx.reference import ReferenceEvaluator
 import onnxq
 from onnxq.data.codes import convert, read_codes
 from onnxq.evaluate.integer_only import float_tensors
+from onnxq.graph.match import constant
 from onnxq.graph.numeric import Array
 from onnxq.passes.lowering.narrow_activations import NarrowActivations
 from onnxq.pipeline.context import Context
 from onnxq.pipeline.runner import run_pipeline
 from onnxq.pipeline.spec import parse
-from onnxq.quant.qdq import qparams_of
+from onnxq.quant.qdq import dequantized, qparams_of
+from onnxq.quant.qparams import QParams
 from onnxq.runtime import Session
 
 Text = Callable[..., ir.Model]
@@ -134,18 +136,36 @@ def test_the_range_stays(
     onnx.checker.check_model(ir.to_proto(made.model), full_check=True)
 
 
-def test_what_a_bias_hangs_on_keeps_its_codes(onnx_text: Text) -> None:
-    text = """g (float[2,3] x) => (float[2,3] y)
-    <float s = {0.5}, uint16 z = {7}, float[3,3] W, int32[3] b = {1, 2, 3}> {
+def test_the_bias_of_a_linear_operator_follows(onnx_text: Text) -> None:
+    """Two MatMuls share the codes of a bias, of which one reads 8 bits already."""
+    model = onnx_text("""g (float[2,3] x) => (float[2,3] y, float[2,3] u) <float s = {0.3}, uint16 z = {257},
+        float s8 = {77.1}, uint8 z8 = {1}, float one = {1.0}, float bs = {0.3}, int32 b0 = {0},
+        int8[3,3] W = {1,2,3,4,5,6,7,8,9}, int32[3] B = {-2570,0,1300}> {
         c = QuantizeLinear (x, s, z)
         d = DequantizeLinear (c, s, z)
-        m = MatMul (d, W)
-        e = DequantizeLinear (b, s)
-        y = Add (m, e)
-    }"""
-    made = NarrowActivations().run(onnx_text(text), Context())
-    assert made.edits == 0
-    assert "on whose scale its bias hangs" in made.skips[0].reason
-    with pytest.warns(UserWarning, match="gives 1 value 8 bits"):
-        free = NarrowActivations().run(onnx_text(text.replace("Add (m, e)", "Add (m, x)")), Context())
-    assert free.edits > 0
+        w = DequantizeLinear (W, one)
+        b = DequantizeLinear (B, bs, b0)
+        m = MatMul (d, w)
+        y = Add (b, m)
+        c8 = QuantizeLinear (x, s8, z8)
+        d8 = DequantizeLinear (c8, s8, z8)
+        m8 = MatMul (d8, w)
+        u = Add (m8, b)
+    }""")
+    with pytest.warns(UserWarning, match="1 value 8 bits in place of 16, such as 'c'"):
+        made = NarrowActivations().run(model, Context()).model
+    adds = {node.outputs[0].name: node for node in made.graph if node.op_type == "Add"}
+    assert [(round(float(q.scale), 4), list(codes)) for q, codes in map(_bias, (adds["y"], adds["u"]))] == [
+        (77.1, [-10, 0, 5]),
+        (0.3, [-2570, 0, 1300]),
+    ]
+    x = np.array([[-100, 0, 30000], [7, 8, 9]], np.float32)
+    y, u = Session(ir.to_proto(made), optimize=False, threads=1).run({"x": x}).values()
+    assert np.abs(y - u).max() <= 0.5 * 77.1, "half a step of the bias"
+
+
+def _bias(add: ir.Node) -> tuple[QParams, Array]:
+    (pair,) = (p for v in add.inputs if (p := dequantized(v)) is not None)
+    codes = constant(pair[0].inputs[0])
+    assert codes is not None
+    return pair[1], codes

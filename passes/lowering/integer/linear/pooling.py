@@ -96,15 +96,18 @@ class Window:
         small = total // 2
         return (small, total - small) if auto == "SAME_UPPER" else (total - small, small)
 
-    def counts(self, before: int, after: int, *, ceil: bool, pads_count: bool) -> IntArray:
-        """How many elements count at each place; no window begins in the padding behind."""
+    def places(self, before: int, after: int, *, ceil: bool) -> int:
+        """How often it fits; no window begins in the padding behind."""
         room = self.size + before + after - self.reach
         places = (-(-room // self.stride) if ceil else room // self.stride) + 1
-        if ceil and (places - 1) * self.stride >= self.size + before:
-            places -= 1
-        at = np.arange(places)[:, None] * self.stride - before + np.arange(self.kernel) * self.dilation
-        low, high = (-before, self.size + after) if pads_count else (0, self.size)
-        inside: IntArray = ((at >= low) & (at < high)).sum(axis=1)
+        return places - 1 if ceil and (places - 1) * self.stride >= self.size + before else places
+
+    def counts(self, before: int, after: int, *, ceil: bool, pads_count: bool) -> IntArray:
+        """How many elements count at each place."""
+        at = np.arange(self.places(before, after, ceil=ceil)) * self.stride - before
+        ends = (-before, self.size + after) if pads_count else (0, self.size)
+        low, high = (np.clip(-((at - end) // self.dilation), 0, self.kernel) for end in ends)
+        inside: IntArray = high - low
         return inside
 
     def missing(self, before: int, places: int) -> int:

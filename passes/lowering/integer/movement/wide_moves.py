@@ -23,6 +23,9 @@ __all__ = ["THROUGH_INT32", "is_sliced", "max_pool", "shuffled"]
 FEWEST = 8192
 """Fewer comparisons take no longer than the nodes that save them."""
 
+MOST_SLICES = 256
+"""Of one MaxPool: a window as long as a file declares would fill the memory with nodes."""
+
 THROUGH_INT32 = ("GlobalMaxPool", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Resize")
 
 
@@ -43,9 +46,11 @@ def max_pool(node: ir.Node, codes: ir.Value, lowest: int, rw: Rewriter) -> ir.Va
     Along the last axis ``(max_i x[i·d :])[:: s]``, since single elements are copied slowly.
 
     Raises:
-        Refused: its padding depends on shapes that are not static.
+        Refused: its padding depends on shapes that are not static, or its window is too long.
     """
     kernel = list(node.attributes.get_ints("kernel_shape", []))
+    if sum(kernel) > MOST_SLICES:
+        raise Refused(f"its window {kernel} is longer than {MOST_SLICES} slices; give it 8 bits")
     axes = len(kernel)
     strides, dilations = (list(node.attributes.get_ints(k, [1] * axes)) for k in ("strides", "dilations"))
     reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
@@ -73,8 +78,9 @@ def is_sliced(node: ir.Node, dialect: Dialect | None) -> bool:
     plain = attributes.get_string("auto_pad", "NOTSET") == "NOTSET" and not attributes.get_int("ceil_mode", 0)
     sizes = [] if shape is None else [n for n in shape[1:] if isinstance(n, int)]
     known = shape is not None and len(sizes) == len(shape) - 1
-    comparisons = math.prod([*sizes, *attributes.get_ints("kernel_shape", [])])
-    return dialect == Dialect.FAST and plain and known and comparisons >= FEWEST
+    kernel = attributes.get_ints("kernel_shape", [])
+    pays = math.prod([*sizes, *kernel]) >= FEWEST and sum(kernel) <= MOST_SLICES
+    return dialect == Dialect.FAST and plain and known and pays
 
 
 def _slice(rw: Rewriter, value: ir.Value, axis: int, start: int, end: int, step: int) -> ir.Value:
@@ -104,7 +110,7 @@ def _pads(node: ir.Node) -> list[int]:
     ends: list[tuple[int, int]] = []
     for i, window in enumerate(map(Window, sizes, kernel, strides, dilations)):
         before, after = (pads[i], pads[i + axes]) if auto == "NOTSET" else window.automatic(auto)
-        places = len(window.counts(before, after, ceil=ceil, pads_count=True))
+        places = window.places(before, after, ceil=ceil)
         ends.append((before, window.missing(before, places)))
     return [end[side] for side in (0, 1) for end in ends]
 
