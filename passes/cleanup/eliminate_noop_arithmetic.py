@@ -61,9 +61,13 @@ def _zero_product(node: ir.Node) -> Array | None:
     if not zeros:
         return None
     shapes = [shape for value in node.inputs if (shape := static_shape(value)) is not None]
-    shape = np.broadcast_shapes(*shapes)
-    small = len(shapes) == len(node.inputs) and math.prod(shape) <= _LARGEST_ZERO
-    return np.zeros(shape, zeros[0].dtype) if small else None
+    if len(shapes) < len(node.inputs):
+        return None
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:  # an invalid model, which shape inference names
+        return None
+    return np.zeros(shape, zeros[0].dtype) if math.prod(shape) <= _LARGEST_ZERO else None
 
 
 def _keeps_shape(x: ir.Value, array: Array) -> bool:

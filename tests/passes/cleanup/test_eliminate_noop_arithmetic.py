@@ -3,9 +3,12 @@
 from collections.abc import Callable
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
+from onnxq.passes.cleanup.eliminate_noop_arithmetic import EliminateNoopArithmetic
 from onnxq.pipeline.base import Outcome
+from onnxq.pipeline.context import Context
 
 Rewrite = Callable[..., Outcome]
 
@@ -71,6 +74,12 @@ def test_a_product_of_integers_with_zero_is_zero(rewrite: Rewrite) -> None:
             before=f"""g ({kind} n) => ({kind} y) <{kind[:5]} none = {{0}}> {{
                 m = Mul (n, none)  y = Neg (m) }}""",
         )
+
+
+def test_shapes_that_do_not_fit_are_left_for_others_to_name(onnx_text: Callable[[str], ir.Model]) -> None:
+    model = onnx_text("""g (int64[2] n) => (int64[M] y) <int64[3] none = {0, 0, 0}> {
+        m = Mul (n, none)  y = Neg (m) }""")
+    assert EliminateNoopArithmetic().run(model, Context()).edits == 0
 
 
 def test_an_unknown_rank_admits_scalars_only(rewrite: Rewrite) -> None:
