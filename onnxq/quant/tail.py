@@ -5,7 +5,7 @@ one tensor, are too coarse. ``joining`` finds what a target may leave float for 
 ``decoding`` what one without float gives 16 bits (``wide_tail``).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -69,22 +69,27 @@ def _behind(
     nodes: Sequence[ir.Node], tail: Collection[ir.Node], starts: Collection[ir.Node]
 ) -> Iterator[ir.Node]:
     """Some nodes, and those of the tail that depend on them."""
-    found: set[ir.Node] = set()
-    for node in nodes:
-        if node in starts or (node in tail and any(producer(value) in found for value in node.inputs)):
-            found.add(node)
-            yield node
+    return _reached(nodes, tail, starts, lambda node: map(producer, node.inputs))
 
 
 def _before(
     nodes: Sequence[ir.Node], tail: Collection[ir.Node], ends: Collection[ir.Node]
 ) -> Iterator[ir.Node]:
     """Some nodes, and those of the tail that they depend on."""
-    found: set[ir.Node] = set()
-    for node in reversed(nodes):
-        if node in ends or (
-            node in tail and any(reader in found for out in node.outputs for reader in consumers(out))
-        ):
+    return _reached(
+        reversed(nodes), tail, ends, lambda node: (r for out in node.outputs for r in consumers(out))
+    )
+
+
+def _reached(
+    nodes: Iterable[ir.Node],
+    tail: Collection[ir.Node],
+    first: Collection[ir.Node],
+    neighbours: Callable[[ir.Node], Iterable[ir.Node | None]],
+) -> Iterator[ir.Node]:
+    found: set[ir.Node | None] = set()
+    for node in nodes:
+        if node in first or (node in tail and any(near in found for near in neighbours(node))):
             found.add(node)
             yield node
 

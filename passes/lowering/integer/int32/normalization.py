@@ -33,7 +33,7 @@ from onnxq.passes.lowering.integer.operand import Operand, Refused
 from onnxq.passes.lowering.integer.region import Region
 from onnxq.quant.fixed_point import Term
 
-__all__ = ["from_mean", "normalize_small", "require_short"]
+__all__ = ["from_mean", "normalize_small", "require_short", "times_root"]
 
 INT32 = ir.DataType.INT32
 
@@ -79,14 +79,31 @@ def normalize_small(
     if rest is not None:
         distance = work.op("Sub", distance, _mean_rest(work, rest, stretch, count))
     distance = work.clip(distance, -(1 << 15 + GUARD), 1 << 15 + GUARD)
-    upper = work.op("Mul", distance, work.op("Div", root, 1 << HALF))
-    lower = work.op("Mul", distance, work.op("Mod", root, 1 << HALF))
-    limit = (1 << FRACTION) + (1 << 12)
-    value = work.clip(work.op("Add", upper, work.op("Div", lower, 1 << HALF)), -limit, limit)
+    return times_root(region, work, distance, root, HALF, FRACTION, gamma * math.sqrt(count), beta)
+
+
+def times_root(
+    region: Region,
+    work: Arithmetic,
+    distance: ir.Value,
+    root: ir.Value,
+    half: int,
+    fraction: int,
+    gamma: FloatArray,
+    beta: FloatArray,
+) -> ir.Value:
+    """``γ·t/2^fraction + β`` in the result's codes, with ``t = distance·root/2^half`` of 2^fraction at most.
+
+    The root is multiplied in two halves, of which the lower has ``half`` bits.
+    """
+    high, low = work.divided(root, 1 << half)
+    upper, lower = work.op("Mul", distance, high), work.op("Mul", distance, low)
+    limit = (1 << fraction) + (1 << 12)
+    value = work.clip(work.op("Add", upper, work.op("Div", lower, 1 << half)), -limit, limit)
     bound = np.asarray(limit, np.int64)
-    term = Term(gamma * math.sqrt(count) / (region.scale * 2.0**FRACTION), -bound, bound)
+    term = Term(gamma / (region.scale * 2.0**fraction), -bound, bound)
     fixed = region.fixed_point([term], constant=beta / region.scale)
-    return requantize(rw, [value], fixed, region)
+    return requantize(work.rw, [value], fixed, region)
 
 
 def require_short(count: int, offset: float = 0.0) -> None:

@@ -20,8 +20,7 @@ import onnx_ir as ir
 from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import Rewriter
 from onnxq.passes.lowering.integer.emit.arithmetic import Arithmetic
-from onnxq.passes.lowering.integer.emit.requantize import requantize
-from onnxq.passes.lowering.integer.int32.normalization import from_mean
+from onnxq.passes.lowering.integer.int32.normalization import from_mean, times_root
 from onnxq.passes.lowering.integer.int32.root import (
     SHORT,
     arithmetic,
@@ -33,7 +32,6 @@ from onnxq.passes.lowering.integer.int32.squares import fraction, squares, stret
 from onnxq.passes.lowering.integer.linear.product import centered as from_zero
 from onnxq.passes.lowering.integer.operand import Operand
 from onnxq.passes.lowering.integer.region import Region
-from onnxq.quant.fixed_point import Term
 
 __all__ = ["normalize_short"]
 
@@ -71,14 +69,7 @@ def normalize_short(
     if rest is not None:
         distance = work.op("Sub", distance, _mean_rest(work, rest, scaled.power, count))
     distance = work.clip(distance, -LONGEST_DISTANCE, LONGEST_DISTANCE)
-    high, low = work.divided(root, 1 << HALF)
-    upper, lower = work.op("Mul", distance, high), work.op("Mul", distance, low)
-    limit = (1 << FRACTION) + (1 << 12)
-    value = work.clip(work.op("Add", upper, work.op("Div", lower, 1 << HALF)), -limit, limit)
-    bound = np.asarray(limit, np.int64)
-    term = Term(gamma * math.sqrt(count) / (region.scale * 2.0**FRACTION), -bound, bound)
-    fixed = region.fixed_point([term], constant=beta / region.scale)
-    return requantize(rw, [value], fixed, region)
+    return times_root(region, work, distance, root, HALF, FRACTION, gamma * math.sqrt(count), beta)
 
 
 def _mean_rest(work: Arithmetic, rest: ir.Value, power: ir.Value, count: int) -> ir.Value:
