@@ -16,6 +16,7 @@ from onnxq import api, model_io
 from onnxq.data.codes import convert, read_codes
 from onnxq.graph.numeric import Array
 from onnxq.pipeline.context import Context
+from onnxq.pipeline.presets import PRESETS
 from onnxq.pipeline.runner import run_pipeline
 from onnxq.pipeline.spec import parse
 from onnxq.runtime import Session
@@ -29,14 +30,11 @@ LENGTH = 64
 Feeds: TypeAlias = dict[str, Array]
 
 
-def _lowering(options: str) -> str:
-    return f"fuse, choose-integer-types{{{options.split()[0]}}}, lower-integer{{{options}}}, finish"
-
-
+_INT32 = PRESETS["lower-int32"].text
 LOWERINGS = {
-    "portable": _lowering("dialect=portable"),
-    "int32": _lowering("dialect=int32"),
-    "int24": _lowering("dialect=int32 max_accumulator_bits=24"),
+    "portable": "lower-portable",
+    "int32": "lower-int32",
+    "int24": _INT32.replace("lower-integer{", "lower-integer{max_accumulator_bits=24 "),
 }
 FORMS = ("qdq", *LOWERINGS)
 
