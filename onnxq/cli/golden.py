@@ -33,7 +33,8 @@ def golden(
     """
     from onnxq.data.preprocessing import Preprocessing
     from onnxq.evaluate.golden import write_golden
-    from onnxq.report.table import parse_size, plural, size
+    from onnxq.report.table import parse_size, size
+    from onnxq.words import plural
 
     how = Preprocessing.parse(preprocess) if preprocess is not None else None
     made = write_golden(

@@ -8,7 +8,8 @@ import typer
 from onnxq.cli import options as opt
 from onnxq.cli.console import result
 from onnxq.errors import CheckError, ModelError
-from onnxq.report.table import Table, plural
+from onnxq.report.table import Table
+from onnxq.words import plural
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -14,12 +14,9 @@ from onnxq.quant.operators import LINEAR, operands
 from onnxq.quant.qdq import dequantized, qparams_of, through_fake_quant
 from onnxq.quant.qparams import QParams
 from onnxq.quant.recipe import FLOAT, Choices, Wish
+from onnxq.words import listed
 
 __all__ = ["Trained", "TrainedGridWarning", "say_what_stays", "trained_qparams", "trained_values"]
-
-
-_NAMED = 4
-"""How many values a warning names."""
 
 
 class TrainedGridWarning(UserWarning):
@@ -86,12 +83,11 @@ def say_what_stays(model: ir.Model, asked: Wish, others: str | None, choices: Ch
     recipe come before both.
     """
     found = [t for t in trained_values(model) if _defies(t, _asked(t, asked, others), choices)]
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    named = ", ".join(map(str, found[:_NAMED])) + more
     if found:
         warnings.warn(
             f"{len(found)} of the model's activations and weights keep the Q/DQ that they came with, as "
-            f"after training, whatever {options} asks for: {named}; else start from the float model",
+            f"after training, whatever {options} asks for: {listed(map(str, found))}; else start from the "
+            "float model",
             TrainedGridWarning,
             stacklevel=2,
         )

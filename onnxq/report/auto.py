@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from onnxq.report.table import Table, percent, plural, size
+from onnxq.report.table import Table, percent, size
 from onnxq.search import AutoResult
 from onnxq.search.trials import Trial
+from onnxq.words import plural
 
 __all__ = ["as_json", "tables"]
 

@@ -5,7 +5,8 @@ import numpy as np
 from onnxq.evaluate.certificate import Certificate, Rescaling
 from onnxq.graph.numeric import IntArray
 from onnxq.graph.rewriter import describe
-from onnxq.report.table import Table, listed, plural
+from onnxq.report.table import Table
+from onnxq.words import listed, plural
 
 __all__ = ["certificate_tables"]
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from onnxq.evaluate.comparison import Comparison, TensorComparison
-from onnxq.report.table import Table, decibel, percent, plural
+from onnxq.report.table import Table, decibel, percent
+from onnxq.words import plural
 
 __all__ = ["comparison", "output_lines", "too_far"]
 

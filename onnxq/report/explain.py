@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from onnxq.evaluate.explain import Explanation
-from onnxq.report.table import Table, percent, plural
+from onnxq.report.table import Table, percent
+from onnxq.words import plural
 
 __all__ = ["as_dict", "hazards", "headline", "nodes"]
 

@@ -9,9 +9,9 @@ from onnxq.data.codes import read_codes
 from onnxq.graph.match import constant, is_op
 from onnxq.graph.outline import type_text
 from onnxq.graph.scopes import all_nodes, scopes
-from onnxq.report.table import Table, listed, size
+from onnxq.report.table import Table, size
 from onnxq.tensors import tensor_slots
-from onnxq.words import plural
+from onnxq.words import listed, plural
 
 __all__ = ["facts", "operators", "ports"]
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from onnxq.quant.plan import NodeDecision, Plan, ValueDecision
-from onnxq.report.table import Table, listed, plural
+from onnxq.report.table import Table
+from onnxq.words import listed, plural
 
 __all__ = ["as_dict", "headline", "left_float", "nodes", "reasons", "values", "widened"]
 

@@ -9,7 +9,8 @@ from onnxq.api import Result
 from onnxq.pipeline.presets import SCALES
 from onnxq.report import plan as plan_report
 from onnxq.report.comparison import output_lines
-from onnxq.report.table import plural, size
+from onnxq.report.table import size
+from onnxq.words import plural
 
 __all__ = ["as_dict", "summary"]
 

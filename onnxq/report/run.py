@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from onnxq.pipeline.check import CheckRow
 from onnxq.pipeline.runner import RunReport
-from onnxq.report.table import Table, decibel, plural
+from onnxq.report.table import Table, decibel
+from onnxq.words import plural
 
 __all__ = ["checks", "skips", "steps", "times"]
 

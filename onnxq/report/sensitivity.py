@@ -6,7 +6,8 @@ from html import escape
 
 from onnxq.evaluate.bench import Effect
 from onnxq.evaluate.sensitivity import LayerEffect, Sensitivity
-from onnxq.report.table import Table, decibel, plural
+from onnxq.report.table import Table, decibel
+from onnxq.words import plural
 
 __all__ = ["as_dict", "picture", "tables"]
 

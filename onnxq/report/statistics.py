@@ -8,8 +8,9 @@ from onnxq.calibration.statistics import ChannelMinMax, MinMax, Statistic
 from onnxq.calibration.store import StatisticsFile
 from onnxq.errors import UsageError
 from onnxq.quant.formats import IntFormat
-from onnxq.report.table import Table, plural
+from onnxq.report.table import Table
 from onnxq.suggest import did_you_mean
+from onnxq.words import plural
 
 __all__ = ["chosen", "histogram_of", "origin", "ranges"]
 

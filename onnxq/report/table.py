@@ -5,17 +5,16 @@ blanks, no colours, nothing that depends on the width of a window.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnxq.errors import UsageError
-from onnxq.words import plural
 
 if TYPE_CHECKING:
     import rich.table
 
-__all__ = ["Table", "clean", "decibel", "listed", "parse_size", "percent", "plural", "size"]
+__all__ = ["Table", "clean", "decibel", "parse_size", "percent", "size"]
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 
@@ -104,10 +103,3 @@ def parse_size(text: str) -> int:
 
 def _pad(text: str, width: int, right: bool) -> str:
     return text.rjust(width) if right else text.ljust(width)
-
-
-def listed(items: Iterable[str], limit: int = 4) -> str:
-    """``a, b, c, d and 3 more``."""
-    names = list(items)
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest

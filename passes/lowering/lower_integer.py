@@ -22,13 +22,12 @@ from onnxq.passes.lowering.integer.walk import lower_regions, sweep
 from onnxq.pipeline.base import Contract, Pass
 from onnxq.pipeline.context import Context
 from onnxq.quant.fixed_point import Rounding
+from onnxq.words import indented
 
 __all__ = ["LowerInteger"]
 
 OPSET = 13
 """From here on ReduceSum takes its axes as an input and Q/DQ know scales per channel."""
-
-SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _prove(model: ir.Model, given: Collection[ir.Node]) -> None:
     """
     found = [str(f) for f in analyze(model).violations if f.node not in given]
     if found:
-        raise PassError("lower-integer made words that are too narrow:\n  " + "\n  ".join(found[:SHOWN]))
+        raise PassError(f"lower-integer made words that are too narrow:\n  {indented(found)}")
 
 
 def _annotate(model: ir.Model) -> None:
@@ -184,10 +183,8 @@ def _require_none(model: ir.Model, nodes: Mapping[ir.Node, str], inputs: Mapping
     lines = lines or [f"'{found.name}' in {found.where}: {found.reason}" for found in float_tensors(model)]
     if not lines:
         return
-    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    listed = "\n  ".join([*lines[:SHOWN], *more])
     raise CheckError(
-        f"lower-integer leaves {len(lines)} float places, expected none:\n  {listed}\n"
+        f"lower-integer leaves {len(lines)} float places, expected none:\n  {indented(lines)}\n"
         "Quantize them (quantize --target integer does so with all that it can), or pass "
         "lower-integer{allow_float=true} to keep them as float islands."
     )

@@ -4,7 +4,8 @@ import pytest
 
 from onnxq.quant.plan import NodeDecision, Plan
 from onnxq.report.plan import reasons
-from onnxq.report.table import Table, clean, listed, percent, plural, size
+from onnxq.report.table import Table, clean, percent, size
+from onnxq.words import listed, plural
 
 
 def test_plain_tables_align_and_stay_on_their_lines() -> None:

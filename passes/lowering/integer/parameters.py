@@ -11,10 +11,9 @@ from onnxq.graph.numeric import FloatArray
 from onnxq.graph.rewriter import describe
 from onnxq.graph.scopes import all_nodes
 from onnxq.quant.qparams import SMALLEST_SCALE
+from onnxq.words import indented
 
 __all__ = ["require_sound_parameters", "why_no_parameters"]
-
-SHOWN = 20
 
 
 def require_sound_parameters(model: ir.Model) -> None:
@@ -29,10 +28,8 @@ def require_sound_parameters(model: ir.Model) -> None:
     found = [f"{describe(node)}: {text}" for node in nodes for text in _faults(node)]
     if not found:
         return
-    more = [f"… and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-    listed = "\n  ".join([*found[:SHOWN], *more])
     raise PassError(
-        f"lower-integer found wrong scales or zero points:\n  {listed}\n"
+        f"lower-integer found wrong scales or zero points:\n  {indented(found)}\n"
         "Write positive, finite float32 numbers, one a tensor or one a channel: calibrate again, or mend "
         "what wrote the file (a channel that is all zero may have the scale 1)."
     )
